@@ -1,0 +1,41 @@
+# make report · make test · make lab      each sets up .venv by itself, once
+PYTHON ?= python3
+EXTRAS ?= dev
+ARGS ?=
+BIN := .venv/bin
+# The kit reads the sources in place, so only a change of the dependencies is a reason to install again.
+INSTALLED := .venv/.installed-$(EXTRAS)
+
+.DEFAULT_GOAL := help
+.PHONY: help report test check lab clean
+
+help:
+	@echo 'make report   run smoke, benchmark and accuracy, and leave HTML reports in reports/'
+	@echo '              make report ARGS="-p device=npu -p model=/weights/InternViT-6B-224px"'
+	@echo 'make test     lint, types and tests'
+	@echo 'make lab      open the notebooks in JupyterLab'
+	@echo 'make clean    remove .venv and what was built'
+	@echo
+	@echo 'PYTHON=python3.11 chooses the interpreter; EXTRAS=dev,npu installs torch-npu too.'
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -c constraints.txt -e '.[$(EXTRAS)]'
+	touch $@
+
+report: $(INSTALLED)
+	$(BIN)/ivit run smoke benchmark accuracy $(ARGS)
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check
+	$(BIN)/python -m pytest
+
+lab: $(INSTALLED)
+	$(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)
+
+clean:
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache *.egg-info

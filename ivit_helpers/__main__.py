@@ -1,0 +1,82 @@
+"""The `ivit` command."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from ivit_helpers import parameters
+from ivit_helpers.errors import InputError
+
+ALL = tuple(parameters.NOTEBOOKS)
+
+
+def _epilog() -> str:
+    """The parameters of every notebook, for `ivit run --help`."""
+    parts = []
+    common = set(parameters.Parameters.model_fields)
+    kinds: dict[str, type[parameters.Parameters]] = {"every notebook": parameters.Parameters, **parameters.NOTEBOOKS}
+    for title, kind in kinds.items():
+        lines = [
+            f"  {name}={default}\n      {description}"
+            for name, default, description in parameters.described(kind)
+            if title == "every notebook" or name not in common
+        ]
+        parts.append("\b\nParameters of " + title + "\n" + "\n".join(lines))
+    return "\n\n".join(parts)
+
+
+@click.group()
+@click.version_option(package_name="ivit-helpers")
+def main() -> None:
+    """Smoke, benchmark and accuracy reports for InternViT on this machine's accelerator."""
+
+
+@main.command(epilog=_epilog())
+@click.argument("notebooks", nargs=-1, type=click.Choice(ALL), metavar="[smoke] [benchmark] [accuracy]")
+@click.option("-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the run. [reports/<UTC time>-<model>-<device>]")
+@click.option("--cell-timeout", type=click.IntRange(1), metavar="SECONDS", help="Stop a cell that takes longer than this.")
+def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, cell_timeout: int | None) -> None:
+    """Run notebooks (all three when none is named) and leave HTML reports.
+
+    Exit codes: 0 all checks passed, 1 a check failed or a notebook did not finish, 2 bad parameters and nothing was started.
+    """
+    names = tuple(dict.fromkeys(notebooks)) or ALL
+    try:
+        chosen = parameters.share_out(names, parameters.parse(given))
+        folder = _folder(out, chosen[names[0]])
+    except InputError as error:
+        click.echo(f"ivit: {error}", err=True)
+        sys.exit(2)
+    from ivit_helpers import report  # papermill and nbconvert take a second to import: not for a mistyped parameter
+
+    passed = True
+    lines = []
+    for number, name in enumerate(names, 1):
+        click.echo(f"[{number}/{len(names)}] {name} …", err=True)
+        record = report.run(name, chosen[name], folder, cell_timeout)
+        passed &= record.status == "passed"
+        lines.append(_summary(name, record.status, record.verdict, folder))
+    click.echo("\n".join(lines))
+    sys.exit(0 if passed else 1)
+
+
+def _folder(out: Path | None, chosen: parameters.Parameters) -> Path:
+    from ivit_helpers.record import run_folder
+
+    if out and chosen.out:
+        raise InputError("--out and -p out= say the same thing: give one of them.")
+    return (out or Path(chosen.out or run_folder(chosen.model, chosen.device))).expanduser().resolve()
+
+
+def _summary(name: str, status: str, verdict: str, folder: Path) -> str:
+    from ivit_helpers.record import SYMBOLS
+
+    page = folder / f"{name}.html"
+    shown = page.relative_to(Path.cwd()) if Path.cwd() in page.parents else page
+    return f"{SYMBOLS[status]} {name}: {verdict} {shown}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""Is the answer right? Against a wider truth on the CPU, and beside transformers' own implementation.
+
+The truth is float32 for 16-bit runs and float64 for float32 runs, so that rounding shows on both sides of a comparison. It is
+computed block by block, one block's weights upcast at a time, so a 6B network needs 0.5 GB for it (1 GB in float64).
+transformers' InternVLVisionModel is the independent peer: other code, the same tensors.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ivit_helpers.device import Device
+from ivit_helpers.kernels import PLAIN
+from ivit_helpers.network import Block, Embeddings, InternViT, InternViTConfig
+
+if TYPE_CHECKING:
+    from transformers import InternVLVisionConfig
+
+# Rounding differs from one correct implementation to the next; an error of kind (a wrong norm, a lost scale) is far beyond this.
+# torchbench accepts the same multiples of a reference implementation's error.
+ALLOWED_MULTIPLE = {torch.float32: 2.0, torch.bfloat16: 3.0, torch.float16: 3.0}
+
+
+def _peer_config(config: InternViTConfig) -> "InternVLVisionConfig":
+    from transformers import InternVLVisionConfig
+
+    return InternVLVisionConfig(
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.num_hidden_layers,
+        num_attention_heads=config.num_attention_heads,
+        intermediate_size=config.intermediate_size,
+        image_size=[config.image_size, config.image_size],
+        patch_size=[config.patch_size, config.patch_size],
+        num_channels=config.num_channels,
+        attention_bias=config.qkv_bias,
+        use_qk_norm=config.qk_normalization,
+        norm_type=config.norm_type,
+        layer_norm_eps=config.layer_norm_eps,
+        layer_scale_init_value=0.1,
+        use_mean_pooling=True,  # False would add a final norm that the published model does not have
+        attn_implementation="sdpa",  # type: ignore[call-arg]  # taken by every transformers config
+    )
+
+
+class Peer(nn.Module):
+    """transformers' InternVLVisionModel over a network's own tensors (views, no copy): pixels -> last hidden state (B, N, C)."""
+
+    def __init__(self, network: InternViT) -> None:
+        super().__init__()
+        from transformers import InternVLVisionModel
+
+        with torch.device("meta"):
+            model = InternVLVisionModel(_peer_config(network.config))
+        model.load_state_dict(_renamed(network.state_dict()), strict=True, assign=True)
+        self.model = model.eval().requires_grad_(False)
+        self.dtype = network.embeddings.class_embedding.dtype
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        hidden: Tensor = self.model(pixel_values.to(self.dtype)).last_hidden_state
+        return hidden
+
+
+_RENAMES = (
+    ("embeddings.class_embedding", "embeddings.cls_token"),
+    ("embeddings.position_embedding", "embeddings.position_embeddings"),
+    ("embeddings.patch_embedding.", "embeddings.patch_embeddings.projection."),
+    ("encoder.layers.", "encoder.layer."),
+    (".ls1", ".lambda_1"),
+    (".ls2", ".lambda_2"),
+    (".norm1.", ".layernorm_before."),
+    (".norm2.", ".layernorm_after."),
+    (".attn.", ".attention."),
+    (".proj.", ".projection_layer."),
+)
+
+
+def _renamed(published: dict[str, Tensor]) -> dict[str, Tensor]:
+    tensors = {}
+    for name, tensor in published.items():
+        theirs = functools.reduce(lambda text, pair: text.replace(*pair), _RENAMES, name)
+        if ".qkv." in theirs:
+            for part, third in zip("qkv", tensor.chunk(3), strict=True):
+                tensors[theirs.replace(".qkv.", f".{part}_proj.")] = third
+        else:
+            tensors[theirs] = tensor
+    return tensors
+
+
+def _peer_block(block: Block, config: InternViTConfig) -> Callable[[Tensor], Tensor]:
+    """One block as transformers computes it, over the block's own tensors."""
+    from transformers.models.internvl.modeling_internvl import InternVLVisionLayer
+
+    with torch.device("meta"):
+        layer = InternVLVisionLayer(_peer_config(config))
+    published = {f"encoder.layers.0.{name}": tensor for name, tensor in block.state_dict().items()}
+    tensors = {name.removeprefix("encoder.layer.0."): tensor for name, tensor in _renamed(published).items()}
+    layer.load_state_dict(tensors, strict=True, assign=True)
+    layer.eval()
+
+    def forward(hidden: Tensor) -> Tensor:
+        out = layer(hidden)
+        hidden_state: Tensor = out[0] if isinstance(out, tuple) else out  # transformers 4 returns a tuple
+        return hidden_state
+
+    return forward
+
+
+def _on_cpu(module: nn.Module, empty: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A CPU copy of a module in another dtype, over plain kernels; `empty` is the same module on the meta device."""
+    tensors = {name: tensor.to("cpu").to(dtype) for name, tensor in module.state_dict().items()}
+    empty.load_state_dict(tensors, strict=True, assign=True)
+    return empty.eval().requires_grad_(False)
+
+
+def _blocks(network: InternViT, dtype: torch.dtype) -> Iterator[Block]:
+    for layer in network.encoder.layers:
+        with torch.device("meta"):
+            empty = Block(network.config, PLAIN)
+        copied = _on_cpu(layer, empty, dtype)
+        assert isinstance(copied, Block)
+        yield copied
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Hidden states of one image after the embeddings and after every block, on the CPU."""
+
+    truth: tuple[Tensor, ...]
+    """L + 1 tensors (1, N, C), in `truth_dtype(dtype)`"""
+    peer: tuple[Tensor, ...]
+    """As transformers computes them in the dtype under test"""
+    dtype: torch.dtype
+
+
+def truth_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What a dtype is held against: the next wider one that the CPU computes fast."""
+    return torch.float64 if dtype == torch.float32 else torch.float32
+
+
+def reference(network: InternViT, pixel_values: Tensor, dtype: torch.dtype) -> Reference:
+    """Compute the truth, and transformers' own rounding beside it, from the weights as the device holds them.
+
+    pixel_values: (1, 3, height, width), any device.
+    """
+    pixels, cpu, wide = pixel_values.cpu().float(), Device(torch.device("cpu"), "reference"), truth_dtype(dtype)
+    with torch.device("meta"):
+        empty = Embeddings(network.config)
+    with cpu.inference():
+        truth = [_on_cpu(network.embeddings, empty, wide)(pixels)]
+        other = [truth[0].to(dtype)]
+        progress = tqdm(
+            zip(_blocks(network, wide), _blocks(network, dtype), strict=True),
+            total=network.config.num_hidden_layers, desc="reference on the CPU", unit="block", leave=False, delay=1,
+        )  # fmt: skip
+        for exact, rounded in progress:
+            truth.append(exact(truth[-1]))
+            other.append(_peer_block(rounded, network.config)(other[-1]))
+    return Reference(tuple(truth), tuple(other), dtype)
+
+
+def hidden_states(network: InternViT, pixel_values: Tensor, device: Device) -> tuple[Tensor, ...]:
+    """The same from the network on its device: after the embeddings and after every block, copied to the CPU."""
+    kept: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        kept.append(output.detach().cpu())
+
+    hooks = [module.register_forward_hook(keep) for module in (network.embeddings, *network.encoder.layers)]
+    try:
+        with device.inference():
+            network(pixel_values.to(device.torch_device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return tuple(kept)
+
+
+def relative_error(found: Tensor, truth: Tensor) -> float:
+    """Root mean square error over the root mean square of the truth; nan where `found` is not finite."""
+    return float((found.to(truth.dtype) - truth).norm() / truth.norm())
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One implementation's distance from the truth, beside transformers' own distance in the same dtype."""
+
+    error: float
+    peer_error: float
+    dtype: torch.dtype
+
+    @property
+    def multiple(self) -> float:
+        """What multiple of the peer's error is accepted."""
+        return ALLOWED_MULTIPLE[self.dtype]
+
+    @property
+    def passed(self) -> bool:
+        """Never true for nan."""
+        return self.error <= self.multiple * self.peer_error
+
+    def __str__(self) -> str:
+        return (
+            f"relative error {self.error:.2e} against {str(truth_dtype(self.dtype)).removeprefix('torch.')}; transformers' on the CPU is {self.peer_error:.2e}, "
+            f"up to {self.multiple:g} times that is accepted"
+        )
+
+
+def agreement(last_hidden_state: Tensor, expected: Reference) -> Agreement:
+    """Judge a last hidden state (1, N, C) against the reference of the same image."""
+    truth = expected.truth[-1]
+    found = relative_error(last_hidden_state.detach().cpu(), truth)
+    return Agreement(found, relative_error(expected.peer[-1], truth), expected.dtype)

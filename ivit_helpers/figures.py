@@ -1,0 +1,325 @@
+"""Figures from records: each small enough for a phone, drawn for light and for dark, with its text alternative.
+
+A figure is a function of record rows alone, so it can be drawn again without the accelerator.
+"""
+
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from PIL import Image
+
+Row = Mapping[str, Any]
+WIDTH, HEIGHT, DPI = 5.2, 3.3, 150  # inches: at phone width a 10 point letter stays about 10 CSS pixels high
+MARKERS, LINES = "osD^v", ("-", "--", "-.", ":")
+
+
+@dataclass(frozen=True)
+class Theme:
+    """The colours of one scheme; the series colours keep their order and are told apart by the colour blind."""
+
+    ink: str
+    faint: str
+    paper: str
+    series: tuple[str, ...]
+    heat: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        ink = dict.fromkeys(["text.color", "axes.labelcolor", "xtick.color", "ytick.color"], self.ink)
+        paper = dict.fromkeys(["figure.facecolor", "axes.facecolor", "legend.facecolor"], self.paper)
+        quiet = dict.fromkeys(["axes.edgecolor", "grid.color", "legend.edgecolor"], self.faint)
+        return {**ink, **paper, **quiet, "axes.grid": True, "grid.linewidth": 0.6, "font.size": 10, "axes.axisbelow": True,
+                "axes.spines.top": False, "axes.spines.right": False, "legend.fontsize": 8.5, "legend.framealpha": 0.9}  # fmt: skip
+
+
+LIGHT = Theme("#1f2328", "#d1d9e0", "#ffffff", ("#0550ae", "#bc4c00", "#1a7f37", "#8250df", "#6e7781"), "Blues")
+DARK = Theme("#e6edf3", "#3d444d", "#151b23", ("#6cb6ff", "#f69d50", "#57ab5a", "#b083f0", "#9198a1"), "cividis")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture in both schemes, with its caption and its text alternative."""
+
+    title: str
+    alt: str
+    light: bytes
+    dark: bytes
+
+    def __repr__(self) -> str:
+        return f"{self.title}: {self.alt}"
+
+    def _repr_html_(self) -> str:
+        light, dark = (f"data:image/png;base64,{base64.b64encode(data).decode()}" for data in (self.light, self.dark))
+        return (
+            f'<figure class="plot"><picture><source srcset="{dark}" media="screen and (prefers-color-scheme: dark)">'
+            f'<img src="{light}" alt="{escape(self.alt)}" style="max-width:100%;width:640px"></picture>'
+            f"<figcaption>{escape(self.title)}</figcaption></figure>"
+        )
+
+
+class SideBySide:
+    """Figures that belong together: beside each other where there is room, below each other on a phone."""
+
+    def __init__(self, *figures: Figure) -> None:
+        self.figures = figures
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self.figures))
+
+    def _repr_html_(self) -> str:
+        return f'<div class="plots">{"".join(figure._repr_html_() for figure in self.figures)}</div>'
+
+
+def _png(canvas: Canvas) -> bytes:
+    """A PNG of 64 colours: a third of the size, and no visible difference in a plot."""
+    whole, small = io.BytesIO(), io.BytesIO()
+    canvas.savefig(whole, dpi=DPI, format="png")
+    Image.open(whole).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    return small.getvalue()
+
+
+def draw(plot: Callable[[Axes, Theme], None], title: str, alt: str, height: float = HEIGHT) -> Figure:
+    """Call `plot` once for each scheme on fresh axes."""
+    pictures = []
+    for theme in (LIGHT, DARK):
+        with matplotlib.rc_context(theme.settings):
+            canvas = Canvas(figsize=(WIDTH, height), layout="constrained")
+            FigureCanvasAgg(canvas)
+            plot(canvas.add_subplot(), theme)
+            pictures.append(_png(canvas))
+    return Figure(title, alt, *pictures)
+
+
+def _by_implementation(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows that were measured, by implementation, in the order of the rows."""
+    measured = [row for row in rows if row.get("images_per_s")]
+    return {
+        name: [row for row in measured if row["implementation"] == name] for name in dict.fromkeys(r["implementation"] for r in measured)
+    }
+
+
+def _batch_axis(axes: Axes, rows: Sequence[Row]) -> None:
+    sizes = sorted({row["batch_size"] for row in rows})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, [str(size) for size in sizes], minor=False)
+    axes.minorticks_off()
+    axes.set_xlabel("batch size (images)")
+
+
+def _lines(axes: Axes, theme: Theme, rows: Sequence[Row], value: Callable[[Row], float | None]) -> None:
+    for number, (name, own) in enumerate(_by_implementation(rows).items()):
+        axes.plot(
+            [row["batch_size"] for row in own],
+            [np.nan if value(row) is None else value(row) for row in own],  # type: ignore[arg-type]
+            LINES[number % len(LINES)],
+            marker=MARKERS[number % len(MARKERS)],
+            color=theme.series[number % len(theme.series)],
+            label=name,
+        )
+
+
+def _said(rows: Sequence[Row], value: Callable[[Row], float | None], unit: str) -> str:
+    """The numbers of a line plot as words, for its text alternative."""
+    parts = []
+    for name, own in _by_implementation(rows).items():
+        numbers = ", ".join(f"{value(row):.4g} at batch {row['batch_size']}" for row in own if value(row) is not None)
+        parts.append(f"{name}: {numbers}")
+    return f"In {unit}: {'; '.join(parts) or 'nothing was measured'}."
+
+
+def throughput(rows: Sequence[Row], published: Sequence[Row] = ()) -> Figure:
+    """Images per second against batch size; published figures of the same network as labelled points of their own."""
+
+    def plot(axes: Axes, theme: Theme) -> None:
+        _lines(axes, theme, rows, lambda row: row["images_per_s"])
+        for number, line in enumerate(published):
+            sizes, speeds = zip(*sorted((int(size), speed) for size, speed in line["images_per_s"].items()), strict=True)
+            axes.plot(
+                sizes, speeds, ":", marker="x+*1"[number % 4], color=theme.series[-1], linewidth=1, label=f"{line['label']} (published)"
+            )
+        _batch_axis(axes, [*rows, *({"batch_size": int(size)} for line in published for size in line["images_per_s"])])
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("images/s")
+        axes.legend()
+
+    alt = _said(rows, lambda row: row["images_per_s"], "images per second")
+    lines = [f"{line['label']}: {line['images_per_s']}" for line in published]
+    return draw(plot, "Throughput against batch size", alt + (f" Published, not measured here: {'; '.join(lines)}." if lines else ""))
+
+
+def latency(rows: Sequence[Row]) -> Figure:
+    """Every timed call of every implementation: milliseconds per image, with the median marked."""
+    groups = _by_implementation(rows)
+
+    def plot(axes: Axes, theme: Theme) -> None:
+        sizes = sorted({row["batch_size"] for row in rows})
+        for number, (name, own) in enumerate(groups.items()):
+            colour, shift = theme.series[number % len(theme.series)], (number - (len(groups) - 1) / 2) * 0.26
+            for row in own:
+                samples = np.array(row["samples_ms"]) / row["batch_size"]
+                place = sizes.index(row["batch_size"]) + shift
+                spread = np.random.default_rng(0).uniform(-0.08, 0.08, len(samples))
+                axes.scatter(place + spread, samples, s=6, alpha=0.45, color=colour, linewidths=0)
+                axes.hlines(np.median(samples), place - 0.11, place + 0.11, color=colour, linewidth=2.5)
+            axes.plot([], [], color=colour, linewidth=2.5, label=name)
+        axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
+        axes.set_xlabel("batch size (images)")
+        axes.set_ylabel("ms per image")
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
+        axes.legend()
+
+    alt = _said(rows, lambda row: row["ms_per_image"], "mean milliseconds per image")
+    return draw(plot, "Latency: every timed call (dots) and the median (bars)", alt)
+
+
+def memory(rows: Sequence[Row], total_bytes: int | None, where: str) -> Figure:
+    """Peak memory against batch size, and what there is in all. `where` says whose memory: the card's or the process's."""
+
+    def gibibytes(row: Row) -> float | None:
+        return row["peak_memory_bytes"] / 2**30 if row["peak_memory_bytes"] is not None else None
+
+    def plot(axes: Axes, theme: Theme) -> None:
+        _lines(axes, theme, rows, gibibytes)
+        peak = max((gibibytes(row) or 0 for row in rows), default=0)
+        if total_bytes and total_bytes / 2**30 < 4 * peak:
+            axes.axhline(total_bytes / 2**30, color=theme.series[1], linestyle=":", label=f"all there is: {total_bytes / 2**30:.0f} GiB")
+        _batch_axis(axes, rows)
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("peak memory (GiB)")
+        axes.legend()
+
+    return draw(plot, f"Peak memory against batch size ({where})", _said(rows, gibibytes, "GiB"))
+
+
+def ratios(rows: Sequence[Row], baseline: str) -> Figure:
+    """How many times as fast as the baseline, round by round of one alternating run: median and middle half."""
+    compared = [row for row in rows if row.get("ratio")]
+
+    def plot(axes: Axes, theme: Theme) -> None:
+        groups, sizes = _by_implementation(compared), sorted({row["batch_size"] for row in compared})
+        width = 0.8 / max(1, len(groups))
+        for number, (name, own) in enumerate(groups.items()):
+            places = [sizes.index(row["batch_size"]) + (number - (len(groups) - 1) / 2) * width for row in own]
+            middle = np.array([row["ratio"]["median"] for row in own])
+            bars = np.array([[row["ratio"]["low"], row["ratio"]["high"]] for row in own]).T
+            axes.bar(places, middle, width * 0.9, color=theme.series[number], label=name)
+            axes.errorbar(places, middle, yerr=np.abs(bars - middle), fmt="none", ecolor=theme.ink, capsize=3, linewidth=1)
+        axes.axhline(1, color=theme.ink, linewidth=1, linestyle="--", label=baseline)
+        axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
+        axes.set_xlabel("batch size (images)")
+        axes.set_ylabel(f"times as fast as {baseline}")
+        axes.legend()
+
+    alt = _said(compared, lambda row: row["ratio"]["median"], f"times as fast as {baseline}, median of the rounds")
+    return draw(plot, f"Against {baseline}, measured in turn in the same run", alt)
+
+
+def layer_errors(ours: Sequence[float], theirs: Sequence[float], dtype: str) -> Figure:
+    """Relative error against the wider truth after every block, beside transformers' own."""
+
+    def plot(axes: Axes, theme: Theme) -> None:
+        axes.plot(ours, "-", marker="o", markersize=4, color=theme.series[0], label="this network, this device")
+        axes.plot(theirs, "--", marker="s", markersize=4, color=theme.series[1], label="transformers, CPU")
+        axes.set_yscale("log")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("after block (0: embeddings)")
+        axes.set_ylabel("relative error")
+        axes.legend()
+
+    alt = f"Relative error in {dtype} after the last block: {ours[-1]:.2e} here, {theirs[-1]:.2e} for transformers on the CPU."
+    return draw(plot, f"Distance from the truth, block by block ({dtype})", alt)
+
+
+def intervals(row: Row, references: Mapping[str, float] | None = None) -> Figure:
+    """Top-1 and top-5 with their 95 % intervals; published figures as vertical marks."""
+
+    def plot(axes: Axes, theme: Theme) -> None:
+        for place, best in enumerate(("top5", "top1")):
+            middle, low, high = (100 * row[f"{best}{part}"] for part in ("", "_low", "_high"))
+            axes.errorbar(middle, place, xerr=[[middle - low], [high - middle]], fmt="o", capsize=5, color=theme.series[0])
+            axes.annotate(f"{middle:.2f} %", (middle, place), textcoords="offset points", xytext=(0, 9), ha="center")
+            if references and best in references:
+                axes.plot(100 * references[best], place, marker="|", markersize=18, color=theme.series[1])
+        axes.set_yticks([0, 1], ["top-5", "top-1"])
+        axes.set_ylim(-0.6, 1.6)
+        low, high = axes.get_xlim()
+        axes.set_xlim(max(0, low - 1), min(101, high + 1))
+        axes.set_xlabel(f"% of {row['scored']} scored images, 95 % interval")
+
+    alt = "; ".join(
+        f"{best}: {row[best]:.2%}, 95 % interval {row[best + '_low']:.2%} to {row[best + '_high']:.2%}" for best in ("top1", "top5")
+    )
+    return draw(plot, "Accuracy", f"{alt}; of {row['scored']} images.", height=2.4)
+
+
+def class_accuracy(frame: pd.DataFrame, most: int = 20) -> Figure:
+    """Top-1 by class with 95 % intervals; of many classes, the worst."""
+    shown = frame.nsmallest(most, "top1") if len(frame) > most else frame.iloc[::-1]
+
+    def plot(axes: Axes, theme: Theme) -> None:
+        middle = 100 * shown["top1"]
+        bars = [middle - 100 * shown["low"], 100 * shown["high"] - middle]
+        axes.errorbar(middle, range(len(shown)), xerr=np.abs(np.array(bars)), fmt="o", capsize=3, color=theme.series[0])
+        axes.set_yticks(range(len(shown)), shown["class"])
+        axes.set_xlim(right=101)
+        axes.set_xlabel("top-1 (%), 95 % interval")
+        axes.set_ylabel("class")
+
+    worst = frame.loc[frame["top1"].idxmin()]
+    which = f"the {most} worst of {len(frame)}" if len(frame) > most else f"all {len(frame)}"
+    alt = f"{which} classes; the lowest is {worst['class']} with {worst['hits']} of {worst['images']}."
+    return draw(plot, f"Top-1 by class ({which})", alt, height=max(2.4, 0.26 * len(shown) + 0.9))
+
+
+def confusion(frame: pd.DataFrame) -> Figure:
+    """Counts of true against predicted class."""
+
+    def plot(axes: Axes, theme: Theme) -> None:
+        counts = frame.to_numpy()
+        off_diagonal = counts - np.diag(np.diag(counts))
+        axes.imshow(counts, cmap=theme.heat, aspect="auto", norm="asinh")
+        axes.grid(visible=False)
+        if len(frame) <= 12:
+            for i, j in np.argwhere(counts):
+                bright = counts[i, j] > counts.max() / 8
+                light = bright if theme is LIGHT else not bright
+                axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8.5, color="white" if light else "#1f2328",
+                          fontweight="bold" if off_diagonal[i, j] else "normal")  # fmt: skip
+            axes.set_xticks(range(len(frame)), frame.columns)
+            axes.set_yticks(range(len(frame)), frame.index)
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class")
+
+    wrong = int(frame.to_numpy().sum() - np.trace(frame.to_numpy()))
+    return draw(plot, "Confusion", f"{len(frame)} classes; {wrong} of {int(frame.to_numpy().sum())} images off the diagonal.", height=3.9)
+
+
+def batch_times(batches: pd.DataFrame) -> Figure:
+    """Seconds of each batch in order; the first, which also loads and compiles, stands out."""
+    milliseconds = 1e3 * batches["seconds"].to_numpy()
+
+    def plot(axes: Axes, theme: Theme) -> None:
+        axes.plot(np.arange(1, len(milliseconds) + 1), milliseconds, "-", marker="o", markersize=3, color=theme.series[0])
+        axes.plot(1, milliseconds[0], "s", color=theme.series[1], label=f"first batch: {milliseconds[0]:.1f} ms")
+        axes.axhline(np.median(milliseconds), linestyle="--", color=theme.series[2], label=f"median: {np.median(milliseconds):.1f} ms")
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("batch, in order")
+        axes.set_ylabel("ms per batch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend()
+
+    alt = f"{len(batches)} batches: the first took {milliseconds[0]:.1f} ms, the median is {np.median(milliseconds):.1f} ms."
+    return draw(plot, "Time of each batch, in order", alt)

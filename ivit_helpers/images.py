@@ -1,0 +1,156 @@
+"""Image files -> pixel values, by the official transform; and the labelled sets they come from."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ivit_helpers.errors import InputError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+EMBEDDED = Path(__file__).resolve().parent.parent / "data"
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class ImageTransform:
+    """The official preprocessing: short side to `size` (bicubic), centre crop to `crop_size`, [0, 1], mean and std by channel.
+
+    Source: the published preprocessor_config.json for the numbers, torchvision's Resize and CenterCrop on a PIL image for the
+    rounding (the long side is cut to a whole pixel, the crop offset is rounded half to even).
+    """
+
+    size: int = 224
+    crop_size: int = 224
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    resample: int = Image.Resampling.BICUBIC
+
+    @classmethod
+    def from_json(cls, published: Mapping[str, Any]) -> "ImageTransform":
+        """Take the numbers of a published preprocessor_config.json; sizes may be written as a number or as a mapping."""
+
+        def side(key: str) -> int:
+            value = published.get(key, 224)
+            return int(next(iter(value.values())) if isinstance(value, Mapping) else value)
+
+        return cls(
+            size=side("size"),
+            crop_size=side("crop_size"),
+            mean=tuple(published.get("image_mean", IMAGENET_MEAN)),
+            std=tuple(published.get("image_std", IMAGENET_STD)),
+            resample=int(published.get("resample", Image.Resampling.BICUBIC)),
+        )
+
+    def crop(self, image: Image.Image) -> Image.Image:
+        """Resize and centre crop an RGB image: what the network sees, still as 8-bit pixels."""
+        width, height = image.size
+        short, long = sorted((width, height))
+        scaled = int(self.size * long / short)
+        resized = (self.size, scaled) if width <= height else (scaled, self.size)
+        image = image.resize(resized, self.resample)
+        left, top = (round((side - self.crop_size) / 2.0) for side in resized)
+        return image.crop((left, top, left + self.crop_size, top + self.crop_size))
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """RGB image -> pixel values (3, crop_size, crop_size), float32."""
+        pixels = torch.from_numpy(np.array(self.crop(image))).permute(2, 0, 1).float() / 255
+        mean, std = (torch.tensor(numbers).view(-1, 1, 1) for numbers in (self.mean, self.std))
+        return (pixels - mean) / std
+
+
+def read(path: Path) -> Image.Image:
+    """Decode an image file completely, as RGB, as the official loader does.
+
+    Grey images are repeated over the channels, palettes are looked up, transparency is dropped, and an EXIF orientation is left
+    alone: the published accuracies were measured so. 16-bit grey is scaled to 8 bits, where Pillow would clip it to white.
+    Raises OSError or ValueError when the file cannot be decoded.
+    """
+    with Image.open(path) as opened:
+        opened.load()
+        if opened.mode.startswith("I"):
+            wide = np.asarray(opened).astype(np.int64)
+            return Image.fromarray((wide.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+        if opened.mode == "P" and "transparency" in opened.info:
+            return opened.convert("RGBA").convert("RGB")
+        return opened.convert("RGB")
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Image files and their labels; a label is an index into `classes`, or None where the set gives none."""
+
+    name: str
+    paths: Sequence[Path]
+    labels: Sequence[int | None]
+    classes: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def image(self, index: int) -> Image.Image:
+        """Decode one image; raises what `read` raises."""
+        return read(self.paths[index])
+
+    def drawn(self, limit: int, seed: int) -> "LabelledImages":
+        """At most `limit` of the images, drawn at random without replacement, in their old order; all of them for 0."""
+        if not 0 < limit < len(self):
+            return self
+        chosen = sorted(np.random.default_rng(seed).choice(len(self), limit, replace=False).tolist())
+        return replace(self, paths=[self.paths[i] for i in chosen], labels=[self.labels[i] for i in chosen])
+
+
+class SyntheticImages(LabelledImages):
+    """Unlabelled noise, for a run of the pipeline where no image is at hand. The file names exist nowhere."""
+
+    def image(self, index: int) -> Image.Image:
+        noise = np.random.default_rng(int(self.paths[index].stem)).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+        return Image.fromarray(noise)
+
+
+def synthetic_images(count: int, seed: int) -> SyntheticImages:
+    """`count` images of noise; every seed gives others."""
+    names = [Path("synthetic") / f"{seed * 1_000_000 + number:09d}" for number in range(count)]
+    return SyntheticImages("synthetic", names, [None] * count, [])
+
+
+def class_folders(folder: Path, name: str | None = None) -> LabelledImages:
+    """Read a folder with one folder of images per class; classes are sorted by name."""
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}: `data` must be a folder of class folders, or 'digits', or 'synthetic'.")
+    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    pairs = [
+        (path, index)
+        for index, label in enumerate(classes)
+        for path in sorted((folder / label).rglob("*"))
+        if path.suffix.lower() in SUFFIXES
+    ]
+    if not pairs:
+        raise InputError(f"{folder} holds no class folders with images; expected {folder}/<class>/<image>.png or .jpg.")
+    return LabelledImages(name or folder.name, [path for path, _ in pairs], [index for _, index in pairs], classes)
+
+
+def labelled(data: str, limit: int = 0, seed: int = 0) -> LabelledImages:
+    """The set that the `data` parameter names: "digits" (embedded), "synthetic", or a folder of class folders."""
+    if data == "synthetic":
+        return synthetic_images(limit or 64, seed)
+    images = class_folders(EMBEDDED / "digits", "digits") if data == "digits" else class_folders(Path(data).expanduser())
+    return images.drawn(limit, seed)
+
+
+def synthetic_pixels(count: int, side: int, seed: int = 0) -> Tensor:
+    """Pixel values (count, 3, side, side) of standard normal noise, as normalised images are distributed; always the same."""
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+def read_transform(folder: Path) -> ImageTransform:
+    """The transform of a published model folder; the official one where the folder has no preprocessor_config.json."""
+    path = folder / "preprocessor_config.json"
+    return ImageTransform.from_json(json.loads(path.read_text())) if path.exists() else ImageTransform()

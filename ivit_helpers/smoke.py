@@ -1,0 +1,167 @@
+"""The questions of the smoke notebook: each answers with a table or pictures, and with checks in the run's record."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from PIL import Image
+from torch import Tensor
+
+from ivit_helpers import environment, evaluation, fidelity, images, tables, timing
+from ivit_helpers.checkpoint import Checkpoint, Loaded
+from ivit_helpers.comparison import pixel_batch
+from ivit_helpers.errors import InputError
+from ivit_helpers.parameters import SmokeParameters
+from ivit_helpers.pictures import Gallery, patch_components
+from ivit_helpers.record import Record, Run
+
+TIMED_CALLS, TIMED_SECONDS = 20, 20.0
+KNOWN_TYPES = ("intern_vit_6b",)
+
+
+def configuration(run: Run, found: Checkpoint) -> tables.Facts:
+    """Check that config.json describes an InternViT and show what was taken from it and from the processor's config."""
+    kind = found.published.get("model_type", "random weights" if found.is_random else "not given")
+    known = found.is_random or kind in KNOWN_TYPES or "InternVisionModel" in found.published.get("architectures", [])
+    run.check("configuration", known, f"{found.name}: model_type {kind}")
+    crop = f"short side to {found.transform.size}, centre crop {found.transform.crop_size}, bicubic"
+    side, native = found.transform.crop_size, found.config.image_size
+    run.check("image size", side == native, f"the processor makes {side} px, the network was made for {native} px")
+    return tables.facts({**asdict(found.config), "tokens": found.config.tokens, "preprocessing": crop}, "config.json")
+
+
+def weights(run: Run, loaded: Loaded) -> tables.Facts:
+    """Record what was loaded, how long it took and the memory it took."""
+    described = loaded.described()
+    run.note(model=described)
+    for sentence in environment.caveats(loaded.device, described):
+        run.caveat(sentence)
+    source = f"{described['shards']} shards" if described["shards"] else "a seeded generator"
+    run.check("weights", True, f"{described['tensors']} tensors from {source}, every name and shape as config.json implies")
+    return tables.facts(described, "Weights")
+
+
+def steady_call(run: Run, loaded: Loaded, asked: SmokeParameters) -> tables.Table:
+    """Time a synthetic batch: the first call on its own, then steady calls."""
+    [series] = timing.alternating(
+        {"fused": loaded.network}, pixel_batch(loaded, asked.batch_size), loaded.device,
+        warmup=asked.warmup, repeats=TIMED_CALLS, seconds=TIMED_SECONDS,
+    )  # fmt: skip
+    row = series.row(str(loaded.dtype).removeprefix("torch."), loaded.network.config.flops_per_image)
+    run.note(rows=[row])
+    if series.error:
+        run.check("forward pass", False, series.error)
+    else:
+        run.check(
+            "forward pass",
+            True,
+            f"batch {asked.batch_size}: first call {row['first_call_s']:.3f} s, then {row['latency_ms']['p50']:.1f} ms (median of {len(series.samples_s)})",
+        )
+    return tables.benchmark([row])
+
+
+def features(run: Run, loaded: Loaded) -> tables.Facts:
+    """Check shape, dtype and finiteness of the features (1, hidden_size) of one synthetic image."""
+    with loaded.device.inference():
+        hidden = loaded.network(pixel_batch(loaded, 1))
+    class_token, width = hidden[:, 0], loaded.network.config.hidden_size
+    finite = int(hidden.isfinite().sum())
+    right = tuple(class_token.shape) == (1, width) and class_token.dtype == loaded.dtype
+    run.check("features", right, f"shape {tuple(class_token.shape)}, {class_token.dtype}; expected (1, {width}), {loaded.dtype}")
+    run.check("all features finite", finite == hidden.numel(), f"{finite:,} of {hidden.numel():,} values of the last hidden state")
+    wide = class_token.float()
+    return tables.facts(
+        {
+            "shape": str(tuple(class_token.shape)),
+            "dtype": str(class_token.dtype),
+            "mean": f"{wide.mean():.4f}",
+            "standard deviation": f"{wide.std():.4f}",
+            "largest magnitude": f"{wide.abs().max():.4f}",
+        },
+        "The class token of one synthetic image",
+    )
+
+
+@dataclass(frozen=True)
+class Look:
+    """One real image and what the model made of it."""
+
+    pixel_values: Tensor
+    """(1, 3, height, width), on the CPU, float32"""
+    pictures: Gallery
+    answers: tables.Table
+
+
+def _image_to_look_at(image_path: str) -> tuple[Path, Image.Image]:
+    path = Path(image_path).expanduser() if image_path else images.labelled("digits").paths[-1]
+    try:
+        return path, images.read(path)
+    except FileNotFoundError:
+        raise InputError(f"image_path={image_path!r} does not exist: give the path of an image file.") from None
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InputError(f"image_path={image_path!r} cannot be read as an image ({error}): try another file.") from None
+
+
+def look(run: Run, loaded: Loaded, image_path: str) -> Look:
+    """Classify one real image and picture its patch tokens. Raises InputError when the file cannot be read."""
+    path, image = _image_to_look_at(image_path)
+    transform, config = loaded.checkpoint.transform, loaded.network.config
+    pixels = transform(image)[None]
+    with loaded.device.inference():
+        hidden = loaded.network(pixels.to(loaded.device.torch_device))
+        logits = loaded.head(hidden).float().cpu()
+    run.check(
+        "a real image", bool(logits.isfinite().all()), f"{path.name}, {image.width} x {image.height} pixels, through the whole pipeline"
+    )
+    seen = patch_components(hidden[0], config.grid, transform.crop_size)
+    return Look(
+        pixels,
+        Gallery([transform.crop(image), seen], [f"{path.name} as the network gets it", "its patch tokens, principal components"], size=320),
+        _answers(loaded, logits),
+    )
+
+
+def _answers(loaded: Loaded, logits: Tensor) -> tables.Table:
+    scores, classes = logits.softmax(-1)[0].topk(min(evaluation.BEST, logits.shape[-1]))
+    trained = "" if loaded.head_is_trained else " (the head is random: the names mean nothing)"
+    return tables.Table(
+        [
+            {"rank": str(rank), "class": loaded.classes[int(index)], "score": f"{score:.2%}"}
+            for rank, (score, index) in enumerate(zip(scores, classes, strict=True), 1)
+        ],
+        f"The five best answers{trained}",
+    )
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Relative error against the truth after the embeddings and after every block."""
+
+    ours: Sequence[float]
+    peer: Sequence[float]
+
+
+def agreement(run: Run, loaded: Loaded, pixel_values: Tensor) -> Distances:
+    """Hold this device's hidden states against the truth, block by block, beside transformers' own rounding on the CPU."""
+    expected = fidelity.reference(loaded.network, pixel_values, loaded.dtype)
+    found = fidelity.hidden_states(loaded.network, pixel_values, loaded.device)
+    judged = fidelity.agreement(found[-1], expected)
+    run.check("agreement with the truth", judged.passed, str(judged))
+    run.record.rows[0]["relative_error"] = judged.error
+    distances = Distances(
+        [fidelity.relative_error(here, truth) for here, truth in zip(found, expected.truth, strict=True)],
+        [fidelity.relative_error(there, truth) for there, truth in zip(expected.peer, expected.truth, strict=True)],
+    )
+    run.note(rows=[{**run.record.rows[0], "layer_errors": distances.ours, "layer_errors_transformers": distances.peer}])
+    return distances
+
+
+def headline(record: Record) -> str:
+    """The key figure of a smoke run in words."""
+    row = record.rows[0] if record.rows else {}
+    if not row.get("images_per_s"):
+        return "The forward pass did not run"
+    return (
+        f"{row['images_per_s']:.2f} images/s at batch {row['batch_size']} in {row['dtype']} ({row['latency_ms']['n']} calls), "
+        f"relative error {row.get('relative_error', float('nan')):.1e}"
+    )
