@@ -1,6 +1,7 @@
 """The `ivit` command."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -46,6 +47,7 @@ def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, ce
     try:
         chosen = parameters.share_out(names, parameters.parse(given))
         folder = _folder(out, chosen[names[0]])
+        _check_inputs(chosen.values())
     except InputError as error:
         click.echo(f"ivit: {error}", err=True)
         sys.exit(2)
@@ -60,6 +62,18 @@ def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, ce
         lines.append(_summary(name, record.status, record.verdict, folder))
     click.echo("\n".join(lines))
     sys.exit(0 if passed else 1)
+
+
+def _check_inputs(chosen: Iterable[parameters.Parameters]) -> None:
+    """Find what the parameters name, so that a mistyped path is told at once; reads no weights and no pixels."""
+    from ivit_helpers import checkpoint, images
+
+    for given in chosen:
+        checkpoint.find(given.model)
+        if isinstance(given, parameters.AccuracyParameters):
+            images.labelled(given.data, limit=1)
+        if isinstance(given, parameters.SmokeParameters) and given.image_path and not Path(given.image_path).expanduser().is_file():
+            raise InputError(f"image_path={given.image_path!r} does not exist: give the path of an image file.")
 
 
 def _folder(out: Path | None, chosen: parameters.Parameters) -> Path:

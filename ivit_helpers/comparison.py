@@ -176,7 +176,8 @@ def headline(rows: Sequence[Mapping[str, Any]]) -> str:
     if row is None:
         return "Nothing could be measured"
     ratio = f", {row['ratio']['median']:.2f} times as fast as {BASELINE} beside it" if row.get("ratio") else ""
-    return f"{row['images_per_s']:.2f} images/s at batch {row['batch_size']} ({row['implementation']}, {row['dtype']}, {row['latency_ms']['n']} calls){ratio}"
+    how = f"{row['implementation']}, {row['dtype']}, {row['latency_ms']['n']} calls"
+    return f"{row['images_per_s']:.2f} images/s at batch {row['batch_size']} ({how}){ratio}"
 
 
 def whose_memory(loaded: Loaded) -> str:

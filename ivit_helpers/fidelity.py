@@ -6,6 +6,7 @@ transformers' InternVLVisionModel is the independent peer: other code, the same 
 """
 
 import functools
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -52,7 +53,9 @@ class Peer(nn.Module):
 
     def __init__(self, network: InternViT) -> None:
         super().__init__()
-        from transformers import InternVLVisionModel
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # transformers' progress bars look for notebook widgets when they are imported
+            from transformers import InternVLVisionModel
 
         with torch.device("meta"):
             model = InternVLVisionModel(_peer_config(network.config))
@@ -204,8 +207,9 @@ class Agreement:
         return self.error <= self.multiple * self.peer_error
 
     def __str__(self) -> str:
+        truth = str(truth_dtype(self.dtype)).removeprefix("torch.")
         return (
-            f"relative error {self.error:.2e} against {str(truth_dtype(self.dtype)).removeprefix('torch.')}; transformers' on the CPU is {self.peer_error:.2e}, "
+            f"relative error {self.error:.2e} against {truth}; transformers' on the CPU is {self.peer_error:.2e}, "
             f"up to {self.multiple:g} times that is accepted"
         )
 

@@ -52,11 +52,8 @@ def steady_call(run: Run, loaded: Loaded, asked: SmokeParameters) -> tables.Tabl
     if series.error:
         run.check("forward pass", False, series.error)
     else:
-        run.check(
-            "forward pass",
-            True,
-            f"batch {asked.batch_size}: first call {row['first_call_s']:.3f} s, then {row['latency_ms']['p50']:.1f} ms (median of {len(series.samples_s)})",
-        )
+        steady = f"{row['latency_ms']['p50']:.1f} ms (median of {len(series.samples_s)})"
+        run.check("forward pass", True, f"batch {asked.batch_size}: first call {series.first_call_s:.3f} s, then {steady}")
     return tables.benchmark([row])
 
 

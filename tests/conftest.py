@@ -1,0 +1,60 @@
+"""Fixtures made by code: small networks, model folders in the published format, image files."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from ivit_helpers import checkpoint, device
+from ivit_helpers.network import InternViT, InternViTConfig
+
+os.environ.setdefault("TQDM_DISABLE", "1")  # no progress bars in captured output
+SMALL = InternViTConfig(hidden_size=64, num_hidden_layers=3, num_attention_heads=4, intermediate_size=128, image_size=56)
+
+
+def randomised(config: InternViTConfig, seed: int = 0) -> InternViT:
+    """Every tensor different from every other, norms and layer scales included, so that a mix-up shows."""
+    network = InternViT(config).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in network.state_dict().items():
+        tensor.copy_(checkpoint._random_tensor(name, tensor, generator, torch.float32))
+    return network
+
+
+@pytest.fixture
+def cpu() -> device.Device:
+    return device.select("cpu")
+
+
+@pytest.fixture
+def small_network() -> InternViT:
+    return randomised(SMALL)
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path, small_network: InternViT) -> Path:
+    """A folder as published: config, processor config, two .bin shards in bfloat16, an index."""
+    folder = tmp_path / "InternViT-small"
+    folder.mkdir()
+    published = {
+        "architectures": ["InternVisionModel"], "model_type": "intern_vit_6b", "hidden_size": 64, "num_hidden_layers": 3,
+        "num_attention_heads": 4, "intermediate_size": 128, "image_size": 56, "patch_size": 14, "qk_normalization": True, "qkv_bias": False,
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(published))
+    (folder / "preprocessor_config.json").write_text(json.dumps({"size": 56, "crop_size": 56, "resample": 3}))
+    tensors = {name: tensor.bfloat16() for name, tensor in small_network.state_dict().items()}
+    names = list(tensors)
+    where = {}
+    for number, part in enumerate([names[:20], names[20:]], 1):
+        file = f"pytorch_model-0000{number}-of-00002.bin"
+        torch.save({name: tensors[name].clone() for name in part}, folder / file)
+        where |= dict.fromkeys(part, file)
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny() -> checkpoint.Loaded:
+    return checkpoint.load(checkpoint.find("tiny"), device.select("cpu"), torch.float32)

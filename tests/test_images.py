@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from ivit_helpers import images
+from ivit_helpers.errors import InputError
+from ivit_helpers.images import ImageTransform
+
+
+def ramp(width, height):
+    """Each pixel tells its place, so that a shifted crop shows."""
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    return Image.fromarray(np.stack([x % 256, y % 256, (x + y) % 256], -1).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "left", "top"),
+    [(224, 224, 0, 0), (500, 224, 138, 0), (224, 227, 0, 2), (227, 224, 2, 0), (224, 225, 0, 0), (226, 224, 1, 0), (229, 224, 2, 0)],
+)
+def test_the_centre_crop_rounds_half_to_even_as_torchvision_does(width, height, left, top):
+    cropped = np.array(ImageTransform().crop(ramp(width, height)))
+    assert tuple(cropped[0, 0, :2]) == (left, top)
+    assert cropped.shape == (224, 224, 3)
+
+
+def test_the_long_side_is_cut_to_a_whole_pixel():
+    # torchvision: int(224 * 500 / 334) = 335, margin 111, 111 / 2 = 55.5 -> 56
+    image = ramp(500, 334)
+    expected = image.resize((335, 224), Image.Resampling.BICUBIC).crop((56, 0, 280, 224))
+    assert np.array_equal(np.array(ImageTransform().crop(image)), np.array(expected))
+
+
+def test_pixel_values_are_normalised_by_channel():
+    pixels = ImageTransform()(Image.new("RGB", (300, 300), (255, 0, 128)))
+    assert pixels.shape == (3, 224, 224)
+    expected = [
+        (value / 255 - mean) / std for value, mean, std in zip((255, 0, 128), images.IMAGENET_MEAN, images.IMAGENET_STD, strict=True)
+    ]
+    assert pixels[:, 5, 5].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("written", [224, {"shortest_edge": 224}, {"height": 224, "width": 224}])
+def test_sizes_are_read_from_every_form_of_the_processor_config(written):
+    assert ImageTransform.from_json({"size": written, "crop_size": written}).size == 224
+
+
+def test_modes_are_handled_on_purpose(tmp_path):
+    grey = Image.new("L", (4, 4), 100)
+    grey.save(tmp_path / "grey.png")
+    palette = Image.new("RGBA", (4, 4), (10, 200, 30, 0)).convert("P")
+    palette.save(tmp_path / "palette.png", transparency=0)
+    Image.fromarray(np.full((4, 4), 0x8000, np.uint16)).save(tmp_path / "deep.png")
+    Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "print.jpg")
+    assert images.read(tmp_path / "grey.png").getpixel((0, 0)) == (100, 100, 100)
+    assert images.read(tmp_path / "palette.png").mode == "RGB"
+    assert images.read(tmp_path / "deep.png").getpixel((0, 0)) == (128, 128, 128)
+    assert images.read(tmp_path / "print.jpg").mode == "RGB"
+
+
+def test_an_exif_orientation_is_left_alone_as_in_the_official_evaluation(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    ramp(30, 20).save(tmp_path / "turned.png", exif=exif)
+    assert images.read(tmp_path / "turned.png").size == (30, 20)
+
+
+def test_class_folders_become_labels_in_name_order(tmp_path):
+    for label in ("b", "a"):
+        (tmp_path / label).mkdir()
+        ramp(8, 8).save(tmp_path / label / "x.png")
+    (tmp_path / "a" / "notes.txt").write_text("no image")
+    found = images.labelled(str(tmp_path))
+    assert found.classes == ["a", "b"]
+    assert [(path.parent.name, label) for path, label in zip(found.paths, found.labels, strict=True)] == [("a", 0), ("b", 1)]
+
+
+def test_a_folder_without_images_is_told(tmp_path):
+    with pytest.raises(InputError, match="holds no class folders with images"):
+        images.labelled(str(tmp_path))
+    with pytest.raises(InputError, match="There is no folder"):
+        images.labelled(str(tmp_path / "absent"))
+
+
+def test_a_draw_is_repeatable_and_depends_on_the_seed():
+    draws = [images.labelled("digits", limit=20, seed=seed).paths for seed in (0, 0, 1)]
+    assert draws[0] == draws[1] != draws[2]
+    assert len(set(draws[0])) == 20
