@@ -94,21 +94,21 @@ def _renamed(published: dict[str, Tensor]) -> dict[str, Tensor]:
     return tensors
 
 
-def _peer_block(block: Block, config: InternViTConfig) -> Callable[[Tensor], Tensor]:
-    """One block as transformers computes it, over the block's own tensors."""
-    from transformers.models.internvl.modeling_internvl import InternVLVisionLayer
+def _peer_part(kind: str, ours: nn.Module, place: str, config: InternViTConfig) -> Callable[[Tensor], Tensor]:
+    """One part of transformers' model, of class `kind`, over the tensors of our own part, which lies at `place` in the network."""
+    from transformers.models.internvl import modeling_internvl
 
     with torch.device("meta"):
-        layer = InternVLVisionLayer(_peer_config(config))
-    published = {f"encoder.layers.0.{name}": tensor for name, tensor in block.state_dict().items()}
-    tensors = {name.removeprefix("encoder.layer.0."): tensor for name, tensor in _renamed(published).items()}
-    layer.load_state_dict(tensors, strict=True, assign=True)
-    layer.eval()
+        part: nn.Module = getattr(modeling_internvl, kind)(_peer_config(config))
+    tensors = _renamed({f"{place}.{name}": tensor for name, tensor in ours.state_dict().items()})
+    theirs = place.replace("layers", "layer")
+    part.load_state_dict({name.removeprefix(f"{theirs}."): tensor for name, tensor in tensors.items()}, strict=True, assign=True)
+    part.eval()
 
-    def forward(hidden: Tensor) -> Tensor:
-        out = layer(hidden)
-        hidden_state: Tensor = out[0] if isinstance(out, tuple) else out  # transformers 4 returns a tuple
-        return hidden_state
+    def forward(x: Tensor) -> Tensor:
+        out = part(x)
+        hidden: Tensor = out[0] if isinstance(out, tuple) else out  # which of them return a tuple changed between versions
+        return hidden
 
     return forward
 
@@ -118,6 +118,12 @@ def _on_cpu(module: nn.Module, empty: nn.Module, dtype: torch.dtype) -> nn.Modul
     tensors = {name: tensor.to("cpu").to(dtype) for name, tensor in module.state_dict().items()}
     empty.load_state_dict(tensors, strict=True, assign=True)
     return empty.eval().requires_grad_(False)
+
+
+def _embeddings(network: InternViT, dtype: torch.dtype) -> nn.Module:
+    with torch.device("meta"):
+        empty = Embeddings(network.config)
+    return _on_cpu(network.embeddings, empty, dtype)
 
 
 def _blocks(network: InternViT, dtype: torch.dtype) -> Iterator[Block]:
@@ -151,18 +157,17 @@ def reference(network: InternViT, pixel_values: Tensor, dtype: torch.dtype) -> R
     pixel_values: (1, 3, height, width), any device.
     """
     pixels, cpu, wide = pixel_values.cpu().float(), Device(torch.device("cpu"), "reference"), truth_dtype(dtype)
-    with torch.device("meta"):
-        empty = Embeddings(network.config)
     with cpu.inference():
-        truth = [_on_cpu(network.embeddings, empty, wide)(pixels)]
-        other = [truth[0].to(dtype)]
+        rounded_embeddings = _peer_part("InternVLVisionEmbeddings", _embeddings(network, dtype), "embeddings", network.config)
+        truth = [_embeddings(network, wide)(pixels)]
+        other = [rounded_embeddings(pixels.to(dtype))]
         progress = tqdm(
             zip(_blocks(network, wide), _blocks(network, dtype), strict=True),
             total=network.config.num_hidden_layers, desc="reference on the CPU", unit="block", leave=False, delay=1,
         )  # fmt: skip
         for exact, rounded in progress:
             truth.append(exact(truth[-1]))
-            other.append(_peer_block(rounded, network.config)(other[-1]))
+            other.append(_peer_part("InternVLVisionLayer", rounded, "encoder.layers.0", network.config)(other[-1]))
     return Reference(tuple(truth), tuple(other), dtype)
 
 
