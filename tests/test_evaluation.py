@@ -10,7 +10,7 @@ from ivit_helpers.checkpoint import Loaded
 from ivit_helpers.errors import InputError
 from ivit_helpers.network import ClassificationHead
 
-LEAST = 0.97
+LEAST = 0.94
 
 
 @functools.cache
