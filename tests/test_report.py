@@ -89,7 +89,7 @@ def test_an_earlier_record_in_the_same_folder_does_not_speak_for_a_broken_run(en
 def test_an_input_error_reaches_the_reader_as_one_sentence(ended):
     found, page = ended("from ivit_helpers.errors import InputError\nraise InputError('Give it a folder.')")
     assert "Give it a folder; " in found.checks[-1].detail
-    assert "Traceback" not in page
+    assert '<pre class="error">InputError: Give it a folder.\n</pre>' in page
 
 
 def test_progress_bars_are_not_in_the_page(ended):
