@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ivit_helpers import environment, evaluation, figures, published, tables
+from ivit_helpers import drawing, environment, evaluation, figures, published, tables
 from ivit_helpers.checkpoint import Loaded
 from ivit_helpers.evaluation import Predictions
 from ivit_helpers.images import LabelledImages
@@ -15,9 +15,7 @@ NOTHING_CLAIMED = "pipeline only, no accuracy is claimed"
 def begin(run: Run, loaded: Loaded, images: LabelledImages) -> tables.Facts:
     """Record the model and say in the verdict what limits the result."""
     described = loaded.described()
-    run.note(model=described)
-    for sentence in environment.caveats(loaded.device, described):
-        run.caveat(sentence)
+    run.note(model=described, caveats=environment.caveats(loaded.device, described))
     if not loaded.head_is_trained:
         run.caveat(f"The classification head is random: {NOTHING_CLAIMED}.")
     if not images.classes:
@@ -70,7 +68,7 @@ def overview(predictions: Predictions, row: dict[str, Any]) -> object:
     """Top-1 and top-5 with intervals, and the accuracy of each class."""
     if not row["scored"]:
         return tables.Table([{"accuracy": NOTHING_CLAIMED}])
-    return figures.SideBySide(figures.intervals(row), figures.class_accuracy(evaluation.per_class(predictions)))
+    return drawing.SideBySide(figures.intervals(row), figures.class_accuracy(evaluation.per_class(predictions)))
 
 
 def class_figures(predictions: Predictions) -> object:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm import tqdm
 
-from ivit_helpers.device import Device, host_peak, reset_host_peak
+from ivit_helpers.device import Device, dtype_name, host_peak, reset_host_peak
 from ivit_helpers.errors import InputError
 from ivit_helpers.images import EMBEDDED, ImageTransform, read_transform
 from ivit_helpers.kernels import fused
@@ -81,7 +81,7 @@ class Loaded:
             "bytes": self.bytes,
             "tensors": len(self.network.state_dict()),
             "shards": len(self.checkpoint.shards),
-            "dtype": str(self.dtype).removeprefix("torch."),
+            "dtype": dtype_name(self.dtype),
             "flops_per_image": self.network.config.flops_per_image,
             "image_size": self.network.config.image_size,
             "hidden_size": self.network.config.hidden_size,

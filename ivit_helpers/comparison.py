@@ -9,8 +9,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ivit_helpers import environment, fidelity, figures, images, published, tables, timing
+from ivit_helpers import drawing, environment, fidelity, figures, images, published, tables, timing
 from ivit_helpers.checkpoint import Loaded
+from ivit_helpers.device import dtype_name
 from ivit_helpers.fidelity import Agreement
 from ivit_helpers.kernels import PLAIN
 from ivit_helpers.parameters import BenchmarkParameters
@@ -38,9 +39,7 @@ def pixel_batch(loaded: Loaded, size: int) -> Tensor:
 def begin(run: Run, loaded: Loaded) -> tables.Facts:
     """Record the model and say in the verdict what limits the result."""
     described = loaded.described()
-    run.note(model=described)
-    for sentence in environment.caveats(loaded.device, described):
-        run.caveat(sentence)
+    run.note(model=described, caveats=environment.caveats(loaded.device, described))
     return tables.facts(described)
 
 
@@ -107,7 +106,7 @@ def measure(
         allowed, lambda size: pixel_batch(loaded, size), asked.batch_sizes, loaded.device,
         warmup=asked.warmup, repeats=asked.repeats, seconds=asked.seconds,
     )  # fmt: skip
-    dtype = str(loaded.dtype).removeprefix("torch.")
+    dtype = dtype_name(loaded.dtype)
     rows = [_compared(one, series, loaded, dtype, judged[one.implementation], limits) for one in series]
     rows += [
         timing.Series(name, size, error=f"refused before timing: {judged[name]}").row(dtype, 0)
@@ -185,7 +184,7 @@ def whose_memory(loaded: Loaded) -> str:
     return "resident in the whole process" if loaded.device.type == "cpu" else "allocated on the card"
 
 
-def ratio_figure(rows: Sequence[Mapping[str, Any]]) -> list[figures.Figure]:
+def ratio_figure(rows: Sequence[Mapping[str, Any]]) -> list[drawing.Figure]:
     """The comparison with transformers, where it was measured beside the others."""
     return [figures.ratios(rows, BASELINE)] if any(row.get("ratio") for row in rows) else []
 

@@ -34,6 +34,11 @@ _PEAKS: dict[str, dict[str, float]] = {
 _CUBE_FLOPS_PER_CYCLE = 8192  # 16 x 16 x 16 multiply-adds a cycle in each Ascend cube core
 
 
+def dtype_name(dtype: torch.dtype) -> str:
+    """A dtype as parameters and records spell it, e.g. "bfloat16"."""
+    return str(dtype).removeprefix("torch.")
+
+
 @dataclass(frozen=True)
 class Device:
     """One accelerator, or the CPU."""

@@ -9,13 +9,14 @@ import functools
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ivit_helpers.device import Device
+from ivit_helpers.device import Device, dtype_name
 from ivit_helpers.kernels import PLAIN
 from ivit_helpers.network import Block, Embeddings, InternViT, InternViTConfig
 
@@ -27,10 +28,18 @@ if TYPE_CHECKING:
 ALLOWED_MULTIPLE = {torch.float32: 2.0, torch.bfloat16: 3.0, torch.float16: 3.0}
 
 
-def _peer_config(config: InternViTConfig) -> "InternVLVisionConfig":
-    from transformers import InternVLVisionConfig
+def _transformers() -> ModuleType:
+    """transformers' module of the peer; imported late, it takes seconds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its progress bars look for notebook widgets when they are imported
+        from transformers.models.internvl import modeling_internvl
+    return modeling_internvl
 
-    return InternVLVisionConfig(
+
+def _peer_config(config: InternViTConfig) -> "InternVLVisionConfig":
+    config_class: type[InternVLVisionConfig] = _transformers().InternVLVisionConfig
+
+    return config_class(
         hidden_size=config.hidden_size,
         num_hidden_layers=config.num_hidden_layers,
         num_attention_heads=config.num_attention_heads,
@@ -53,12 +62,8 @@ class Peer(nn.Module):
 
     def __init__(self, network: InternViT) -> None:
         super().__init__()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # transformers' progress bars look for notebook widgets when they are imported
-            from transformers import InternVLVisionModel
-
         with torch.device("meta"):
-            model = InternVLVisionModel(_peer_config(network.config))
+            model = _transformers().InternVLVisionModel(_peer_config(network.config))
         model.load_state_dict(_renamed(network.state_dict()), strict=True, assign=True)
         self.model = model.eval().requires_grad_(False)
         self.dtype = network.embeddings.class_embedding.dtype
@@ -96,10 +101,8 @@ def _renamed(published: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _peer_part(kind: str, ours: nn.Module, place: str, config: InternViTConfig) -> Callable[[Tensor], Tensor]:
     """One part of transformers' model, of class `kind`, over the tensors of our own part, which lies at `place` in the network."""
-    from transformers.models.internvl import modeling_internvl
-
     with torch.device("meta"):
-        part: nn.Module = getattr(modeling_internvl, kind)(_peer_config(config))
+        part: nn.Module = getattr(_transformers(), kind)(_peer_config(config))
     tensors = _renamed({f"{place}.{name}": tensor for name, tensor in ours.state_dict().items()})
     theirs = place.replace("layers", "layer")
     part.load_state_dict({name.removeprefix(f"{theirs}."): tensor for name, tensor in tensors.items()}, strict=True, assign=True)
@@ -212,7 +215,7 @@ class Agreement:
         return self.error <= self.multiple * self.peer_error
 
     def __str__(self) -> str:
-        truth = str(truth_dtype(self.dtype)).removeprefix("torch.")
+        truth = dtype_name(truth_dtype(self.dtype))
         return (
             f"relative error {self.error:.2e} against {truth}; transformers' on the CPU is {self.peer_error:.2e}, "
             f"up to {self.multiple:g} times that is accepted"

@@ -10,6 +10,7 @@ from torch import Tensor
 from ivit_helpers import environment, evaluation, fidelity, images, tables, timing
 from ivit_helpers.checkpoint import Checkpoint, Loaded
 from ivit_helpers.comparison import pixel_batch
+from ivit_helpers.device import dtype_name
 from ivit_helpers.errors import InputError
 from ivit_helpers.parameters import SmokeParameters
 from ivit_helpers.pictures import Gallery, patch_components
@@ -33,9 +34,7 @@ def configuration(run: Run, found: Checkpoint) -> tables.Facts:
 def weights(run: Run, loaded: Loaded) -> tables.Facts:
     """Record what was loaded, how long it took and the memory it took."""
     described = loaded.described()
-    run.note(model=described)
-    for sentence in environment.caveats(loaded.device, described):
-        run.caveat(sentence)
+    run.note(model=described, caveats=environment.caveats(loaded.device, described))
     source = f"{described['shards']} shards" if described["shards"] else "a seeded generator"
     run.check("weights", True, f"{described['tensors']} tensors from {source}, every name and shape as config.json implies")
     return tables.facts(described, "Weights")
@@ -47,7 +46,7 @@ def steady_call(run: Run, loaded: Loaded, asked: SmokeParameters) -> tables.Tabl
         {"fused": loaded.network}, pixel_batch(loaded, asked.batch_size), loaded.device,
         warmup=asked.warmup, repeats=TIMED_CALLS, seconds=TIMED_SECONDS,
     )  # fmt: skip
-    row = series.row(str(loaded.dtype).removeprefix("torch."), loaded.network.config.flops_per_image)
+    row = series.row(dtype_name(loaded.dtype), loaded.network.config.flops_per_image)
     run.note(rows=[row])
     if series.error:
         run.check("forward pass", False, series.error)

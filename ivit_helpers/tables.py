@@ -11,7 +11,7 @@ NOTHING = "–"
 
 
 class Table:
-    """A table of texts, shown without an index and scrolled sideways where it is too wide; a column without a value is left out."""
+    """A table of texts, shown without an index; a column without a value is left out."""
 
     def __init__(self, rows: Sequence[Mapping[str, str]], caption: str = "") -> None:
         frame = pd.DataFrame(rows)
@@ -24,7 +24,8 @@ class Table:
     def _repr_html_(self) -> str:
         body = self.frame.to_html(index=False, border=0, na_rep=NOTHING, classes="data", justify="unset")
         caption = f"<caption>{escape(self.caption)}</caption>" if self.caption else ""
-        return f'<div class="scroll">{body.replace("<thead>", caption + "<thead>", 1)}</div>'
+        html: str = body.replace("<thead>", caption + "<thead>", 1)
+        return html
 
 
 class Facts:
