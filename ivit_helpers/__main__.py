@@ -1,7 +1,8 @@
 """The `ivit` command."""
 
+import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from ivit_helpers import parameters
 from ivit_helpers.errors import InputError
 
 ALL = tuple(parameters.NOTEBOOKS)
+BAD_INPUT = 2
 
 
 def _epilog() -> str:
@@ -48,9 +50,10 @@ def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, ce
         chosen = parameters.share_out(names, parameters.parse(given))
         folder = _folder(out, chosen[names[0]])
         _check_inputs(chosen.values())
+        _check_device(chosen)
     except InputError as error:
         click.echo(f"ivit: {error}", err=True)
-        sys.exit(2)
+        sys.exit(BAD_INPUT)
     from ivit_helpers import report  # papermill and nbconvert take a second to import: not for a mistyped parameter
 
     passed = True
@@ -74,6 +77,48 @@ def _check_inputs(chosen: Iterable[parameters.Parameters]) -> None:
             images.labelled(given.data, limit=1)
         if isinstance(given, parameters.SmokeParameters) and given.image_path and not Path(given.image_path).expanduser().is_file():
             raise InputError(f"image_path={given.image_path!r} does not exist: give the path of an image file.")
+
+
+def _check_device(chosen: Mapping[str, parameters.Parameters]) -> None:
+    """Find what the device cannot do, before a kernel starts. A driver that this would start is left to a process of its own."""
+    from ivit_helpers import device
+
+    for name, given in chosen.items():
+        if not device.wakes_an_accelerator(given.device):
+            _select(given)
+            continue
+        words = [f"-p{key}={value}" for key, value in (("model", given.model), ("device", given.device), ("dtype", given.dtype))]
+        done = subprocess.run([sys.executable, "-m", "ivit_helpers", "check", name, *words], capture_output=True, text=True, check=False)
+        if done.returncode == BAD_INPUT:
+            raise InputError(done.stderr.strip().splitlines()[-1].removeprefix("ivit: "))
+        if done.returncode:
+            last = (done.stderr.strip() or "it printed nothing").splitlines()[-1]
+            raise InputError(f"device={given.device!r} cannot be started, a process that tried ended with {done.returncode}: {last}")
+        return  # one device for all notebooks of a run
+
+
+def _select(given: parameters.Parameters) -> str:
+    """The device that a run would use, named, after all that can be asked of it without loading anything."""
+    from ivit_helpers import checkpoint, device
+
+    chosen = device.select(given.device)
+    dtype = chosen.dtype(given.dtype)
+    checkpoint.check_memory(checkpoint.find(given.model), chosen, dtype)
+    return f"{chosen}, {device.dtype_name(dtype)}"
+
+
+@main.command()
+@click.argument("notebook", type=click.Choice(ALL), default=ALL[0])
+@click.option("-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated.")
+def check(notebook: str, given: tuple[str, ...]) -> None:
+    """Say what device a run would use, and whether the model fits it; nothing is loaded. Exit code 2 when it cannot run."""
+    try:
+        chosen = parameters.share_out([notebook], parameters.parse(given))
+        _check_inputs(chosen.values())
+        click.echo(_select(chosen[notebook]))
+    except InputError as error:
+        click.echo(f"ivit: {error}", err=True)
+        sys.exit(BAD_INPUT)
 
 
 def _folder(out: Path | None, chosen: parameters.Parameters) -> Path:

@@ -17,10 +17,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm import tqdm
 
+from ivit_helpers import gate, operators
 from ivit_helpers.device import Device, dtype_name, host_peak, reset_host_peak
 from ivit_helpers.errors import InputError
 from ivit_helpers.images import EMBEDDED, ImageTransform, read_transform
-from ivit_helpers.kernels import fused
 from ivit_helpers.network import SHAPES, ClassificationHead, Classifier, InternViT, InternViTConfig
 
 HEAD_FILE = "classification_head.safetensors"
@@ -60,6 +60,9 @@ class Loaded:
     seconds: float
     host_peak_bytes: int | None
     device_peak_bytes: int | None
+    kernel_verdicts: tuple[gate.Verdict, ...]
+    fell_back: tuple[str, ...]
+    """Operators that the device does not have and that ran on the CPU so far; each is told of once in a process"""
 
     @property
     def classifier(self) -> Classifier:
@@ -90,6 +93,7 @@ class Loaded:
             "head_is_trained": self.head_is_trained,
             "load_seconds": round(self.seconds, 3),
             "load_host_peak_bytes": self.host_peak_bytes,
+            "kernels": self.network.kernels.name,
             "load_device_peak_bytes": self.device_peak_bytes if self.device.type != "cpu" else None,
         }
 
@@ -228,12 +232,14 @@ def _head(checkpoint: Checkpoint, device: Device) -> tuple[ClassificationHead, t
     return head.to(device.torch_device).eval().requires_grad_(False), names
 
 
-def _check_memory(expected: Mapping[str, Tensor], device: Device, dtype: torch.dtype, name: str) -> None:
-    """Say before loading that the weights alone are more than the memory that is free."""
+def check_memory(checkpoint: Checkpoint, device: Device, dtype: torch.dtype) -> None:
+    """Say before anything is loaded, by an InputError, that the weights alone are more than the memory that is free."""
+    with torch.device("meta"):
+        expected = InternViT(checkpoint.config).state_dict()
     needed, free = sum(tensor.numel() for tensor in expected.values()) * dtype.itemsize, device.available_memory()
     if needed > free:
         raise InputError(
-            f"{name} needs {needed / 2**30:.1f} GiB for its weights in {str(dtype).removeprefix('torch.')}, and {device} has "
+            f"{checkpoint.name} needs {needed / 2**30:.1f} GiB for its weights in {dtype_name(dtype)}, and {device} has "
             f"{free / 2**30:.1f} GiB free: free memory, choose another card, or use a 16-bit dtype."
         )
 
@@ -243,18 +249,18 @@ def load(checkpoint: Checkpoint, device: Device, dtype: torch.dtype) -> Loaded:
 
     Raises InputError when they do not fit the config or the memory.
     """
-    with torch.device("meta"):
-        network = InternViT(checkpoint.config, fused(device.type))
-    expected = network.state_dict()
-    _check_memory(expected, device, dtype, checkpoint.name)
-    reset_host_peak()
-    device.reset_peak_memory()
-    began = time.perf_counter()
-    read = _random_weights if checkpoint.is_random else _read_weights
-    tensors = read(checkpoint, expected, device, dtype)
-    network.load_state_dict(tensors, strict=True, assign=True)
-    head, classes = _head(checkpoint, device)
-    device.synchronize()
+    check_memory(checkpoint, device, dtype)
+    with operators.standard_error() as lines:
+        kernels, verdicts = gate.trusted(checkpoint.config, device, dtype)
+        with torch.device("meta"):
+            network = InternViT(checkpoint.config, kernels)
+        reset_host_peak()
+        device.reset_peak_memory()
+        began = time.perf_counter()
+        read = _random_weights if checkpoint.is_random else _read_weights
+        network.load_state_dict(read(checkpoint, network.state_dict(), device, dtype), strict=True, assign=True)
+        head, classes = _head(checkpoint, device)
+        device.synchronize()
     return Loaded(
         checkpoint=checkpoint,
         network=network.eval().requires_grad_(False),
@@ -266,4 +272,6 @@ def load(checkpoint: Checkpoint, device: Device, dtype: torch.dtype) -> Loaded:
         seconds=time.perf_counter() - began,
         host_peak_bytes=host_peak(),
         device_peak_bytes=device.peak_memory(),
+        kernel_verdicts=verdicts,
+        fell_back=tuple(operators.fell_back(lines)),
     )

@@ -12,6 +12,7 @@ from torch import Tensor
 from ivit_helpers import drawing, environment, fidelity, figures, images, published, tables, timing
 from ivit_helpers.checkpoint import Loaded
 from ivit_helpers.device import dtype_name
+from ivit_helpers.errors import told
 from ivit_helpers.fidelity import Agreement
 from ivit_helpers.kernels import PLAIN
 from ivit_helpers.parameters import BenchmarkParameters
@@ -53,7 +54,7 @@ def gate(run: Run, forwards: Mapping[str, timing.Forward], loaded: Loaded) -> di
             with loaded.device.inference():
                 judged[name] = fidelity.agreement(forward(pixels), expected)
         except (RuntimeError, NotImplementedError) as error:
-            judged[name] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            judged[name] = told(error)
         run.check(f"{name} agrees with the truth", _passed(judged[name]), str(judged[name]))
     return judged
 

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import platform
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from types import ModuleType
 import psutil
 import torch
 
-from ivit_helpers.errors import InputError
+from ivit_helpers.errors import InputError, told
 from ivit_helpers.kernels import WideProductsOnCPU, multiplies_natively
 
 SET_ENV = "source /usr/local/Ascend/ascend-toolkit/set_env.sh (newer: /usr/local/Ascend/cann/set_env.sh)"
@@ -147,10 +148,16 @@ def _import_npu() -> str:
     """Import torch_npu; returns an empty string, or one sentence on why there is no NPU and what to do."""
     if importlib.util.find_spec("torch_npu") is None:
         return "torch-npu is not installed: pip install 'ivit-helpers[npu]', with the version that matches this machine's CANN."
+    chosen = os.environ.get("TASK_QUEUE_ENABLE")
     try:
-        import torch_npu  # noqa: F401  registers torch.npu
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*TASK_QUEUE_ENABLE")
+            import torch_npu  # noqa: F401  registers torch.npu
     except Exception as error:  # the loader raises whatever CANN's libraries make it raise
-        return f"torch-npu is installed but CANN could not be loaded ({error}): install CANN, or {SET_ENV}."
+        return f"torch-npu is installed but CANN could not be loaded ({told(error)}): install CANN, or {SET_ENV}."
+    if chosen is not None:
+        # In a notebook kernel torch_npu turns its task queue off whatever was asked for, and launches become slower than a script's.
+        os.environ["TASK_QUEUE_ENABLE"] = chosen
     if torch.get_device_module("npu").device_count() == 0:
         return "torch-npu and CANN are there but no NPU answers: check `npu-smi info` and ASCEND_RT_VISIBLE_DEVICES."
     return ""
@@ -168,14 +175,24 @@ def _accelerator(kind: str, index: int, note: str = "") -> Device:
     count = module.device_count()
     if index >= count:
         raise InputError(f"device='{kind}:{index}' does not exist: this machine has {count}, numbered 0 to {count - 1}.")
-    module.set_device(index)
+    try:
+        module.set_device(index)
+        _compute_what_was_asked(kind, module)
+        return Device(torch.device(kind, index), module.get_device_name(index), note)
+    except RuntimeError as error:
+        raise InputError(f"device='{kind}:{index}' is there but does not start ({told(error)}): check the driver and its tools.") from None
+
+
+def _compute_what_was_asked(kind: str, module: ModuleType) -> None:
     # float32 means float32: both vendors round the inputs of float32 convolutions by default.
+    # GELU means GELU: torch-npu computes the tanh form whatever `approximate` says, and transformers would be blamed for it.
     if kind == "npu":
         module.conv.allow_hf32 = False
         module.matmul.allow_hf32 = False
+        if hasattr(module, "use_compatible_impl"):  # newer torch-npu
+            module.use_compatible_impl(True)
     else:
         torch.backends.cudnn.allow_tf32 = False
-    return Device(torch.device(kind, index), module.get_device_name(index), note)
 
 
 def _cpu_name() -> str:
@@ -184,6 +201,11 @@ def _cpu_name() -> str:
     except OSError:
         found = None
     return found.group(1) if found else platform.processor() or platform.machine()
+
+
+def wakes_an_accelerator(wanted: str) -> bool:
+    """Whether `select` would start a driver, which then holds memory for the rest of the process."""
+    return wanted != "cpu" and (not wanted.startswith("auto") or importlib.util.find_spec("torch_npu") is not None)
 
 
 def select(wanted: str) -> Device:

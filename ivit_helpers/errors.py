@@ -1,4 +1,4 @@
-"""The one kind of error a user is expected to meet."""
+"""The one kind of error a user is expected to meet, and how errors of others are told."""
 
 
 class InputError(Exception):
@@ -7,3 +7,9 @@ class InputError(Exception):
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in a notebook instead of a traceback."""
         return [f"{type(self).__name__}: {self}"]
+
+
+def told(error: BaseException) -> str:
+    """An error's kind and the first line of its text."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -4,6 +4,7 @@ What papermill says of a run is not enough: after a killed kernel, a timeout or 
 finished when every code cell was executed, no cell shows an error, and its record says so.
 """
 
+import os
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -17,8 +18,8 @@ from jupyter_client.manager import AsyncKernelManager
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
+from ivit_helpers import environment, rendering
 from ivit_helpers import record as records
-from ivit_helpers import rendering
 from ivit_helpers.errors import InputError
 from ivit_helpers.parameters import Parameters
 from ivit_helpers.record import Check, Record
@@ -39,7 +40,10 @@ class OwnKernelManager(AsyncKernelManager):
     @property
     def kernel_spec(self) -> KernelSpec:
         return KernelSpec(
-            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], display_name="Python 3", language="python"
+            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            display_name="Python 3",
+            language="python",
+            env={name: os.environ.get(name, value) for name, value in environment.BATCH_DEFAULTS.items()},
         )
 
 

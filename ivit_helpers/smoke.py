@@ -7,14 +7,16 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from ivit_helpers import environment, evaluation, fidelity, images, tables, timing
+from ivit_helpers import environment, evaluation, fidelity, images, operators, tables, timing
 from ivit_helpers.checkpoint import Checkpoint, Loaded
 from ivit_helpers.comparison import pixel_batch
 from ivit_helpers.device import dtype_name
+from ivit_helpers.diagnosis import advice, ladder
 from ivit_helpers.errors import InputError
 from ivit_helpers.parameters import SmokeParameters
 from ivit_helpers.pictures import Gallery, patch_components
 from ivit_helpers.record import Record, Run
+from ivit_helpers.tables import NOTHING
 
 TIMED_CALLS, TIMED_SECONDS = 20, 20.0
 KNOWN_TYPES = ("intern_vit_6b",)
@@ -35,6 +37,8 @@ def weights(run: Run, loaded: Loaded) -> tables.Facts:
     """Record what was loaded, how long it took and the memory it took."""
     described = loaded.described()
     run.note(model=described, caveats=environment.caveats(loaded.device, described))
+    for verdict in loaded.kernel_verdicts:
+        run.check(f"fused {verdict.kernel}", not verdict.refused, str(verdict) + ("; the plain one is used" if verdict.refused else ""))
     source = f"{described['shards']} shards" if described["shards"] else "a seeded generator"
     run.check("weights", True, f"{described['tensors']} tensors from {source}, every name and shape as config.json implies")
     return tables.facts(described, "Weights")
@@ -42,12 +46,13 @@ def weights(run: Run, loaded: Loaded) -> tables.Facts:
 
 def steady_call(run: Run, loaded: Loaded, asked: SmokeParameters) -> tables.Table:
     """Time a synthetic batch: the first call on its own, then steady calls."""
-    [series] = timing.alternating(
-        {"fused": loaded.network}, pixel_batch(loaded, asked.batch_size), loaded.device,
-        warmup=asked.warmup, repeats=TIMED_CALLS, seconds=TIMED_SECONDS,
-    )  # fmt: skip
+    with operators.standard_error() as lines:
+        [series] = timing.sweep(
+            {"fused": loaded.network}, lambda size: pixel_batch(loaded, size), [asked.batch_size], loaded.device,
+            warmup=asked.warmup, repeats=TIMED_CALLS, seconds=TIMED_SECONDS,
+        )  # fmt: skip
     row = series.row(dtype_name(loaded.dtype), loaded.network.config.flops_per_image)
-    run.note(rows=[row])
+    run.note(rows=[row | {"fell_back": [*loaded.fell_back, *operators.fell_back(lines)]}])
     if series.error:
         run.check("forward pass", False, series.error)
     else:
@@ -56,8 +61,57 @@ def steady_call(run: Run, loaded: Loaded, asked: SmokeParameters) -> tables.Tabl
     return tables.benchmark([row])
 
 
+def diagnosis(run: Run, loaded: Loaded, asked: SmokeParameters) -> tables.Table:
+    """When the forward pass failed, climb the fall back ladder; the advice becomes the run's headline."""
+    failed_with = run.record.rows[0]["error"]
+    if not failed_with:
+        return tables.Table([{"diagnosis": "not needed: the forward pass ran"}])
+    rungs = ladder(loaded, asked.batch_size)
+    run.note(headline=f"The forward pass fails ({failed_with}); {advice(rungs)}")
+    run.note(rows=[run.record.rows[0] | {"diagnosis": [asdict(rung) for rung in rungs]}])
+    shown = {True: "ran", False: "failed", None: NOTHING}
+    return tables.Table([{"tried": rung.name, "": shown[rung.worked], "what came of it": rung.outcome} for rung in rungs], advice(rungs))
+
+
+def _needs_forward(run: Run) -> None:
+    """Stop here, in one sentence, when there is no forward pass to ask about."""
+    if run.record.rows[0]["error"]:
+        raise InputError(f"Nothing more can be asked of this device. {run.record.headline}.")
+
+
+def operator_table(run: Run, loaded: Loaded) -> tables.Table:
+    """The operators of one forward pass, how often and where each ran; a fall back to the CPU fails the check and is named."""
+    _needs_forward(run)
+    pixels = pixel_batch(loaded, 1)
+    with loaded.device.inference():
+        audit = operators.audited(lambda: loaded.network(pixels))
+    left = list(dict.fromkeys([*run.record.rows[0]["fell_back"], *audit.fell_back]))
+    detail = f"{audit.calls.total()} calls of {len(audit.calls)} operators"
+    notes = dict.fromkeys(left, "fell back to the CPU") | {name: f"failed: {error}" for name, error in audit.refused.items()}
+    run.check("every operator runs on the device", not notes, "; ".join(f"{name} {note}" for name, note in notes.items()) or detail)
+    return tables.operators(audit.calls, notes)
+
+
+def memory_table(run: Run, loaded: Loaded, asked: SmokeParameters) -> tables.Table:
+    """The memory that this model, dtype and batch were seen to need, on the card and on the host."""
+    peak = run.record.rows[0]["peak_memory_bytes"]
+    on_card = loaded.device.type != "cpu"
+    needs = {
+        "weights_bytes": loaded.bytes,
+        "card_peak_while_loading_bytes": loaded.device_peak_bytes if on_card else None,
+        f"{'card' if on_card else 'host'}_peak_of_a_forward_pass_bytes": peak,
+        "card_taken_in_all_bytes": loaded.device.total_memory() - loaded.device.available_memory() if on_card else None,
+        "host_peak_while_loading_bytes": loaded.host_peak_bytes,
+    }
+    seen = {name: value for name, value in needs.items() if value is not None}
+    run.note(rows=[run.record.rows[0] | {"memory": seen}])
+    what = f"{loaded.checkpoint.name}, {dtype_name(loaded.dtype)}, batch {asked.batch_size}"
+    return tables.memory(seen, f"Peaks seen in this run: {what}")
+
+
 def features(run: Run, loaded: Loaded) -> tables.Facts:
     """Check shape, dtype and finiteness of the features (1, hidden_size) of one synthetic image."""
+    _needs_forward(run)
     with loaded.device.inference():
         hidden = loaded.network(pixel_batch(loaded, 1))
     class_token, width = hidden[:, 0], loaded.network.config.hidden_size

@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from ivit_helpers.operators import Audit
+
 Row = Mapping[str, Any]
 NOTHING = "–"
 
@@ -93,6 +95,35 @@ def _benchmark_row(row: Row) -> dict[str, str]:
         "relative error": f"{row['relative_error']:.1e}" if row.get("relative_error") is not None else NOTHING,
         "failed with": row.get("error") or "",
     }
+
+
+def operators(calls: Mapping[tuple[str, str], int], notes: Mapping[str, str]) -> Table:
+    """Operators, most called first; what failed or fell back stands on top, with its note."""
+    rows = [
+        {
+            "operator": name,
+            "calls": str(count),
+            "where": where,
+            "kind": "fused" if Audit.is_fused(name) else "plain",
+            "note": notes.get(name, ""),
+        }
+        for (name, where), count in sorted(calls.items(), key=lambda item: (item[0][0] not in notes, -item[1]))
+    ]
+    called = {name for name, _ in calls}
+    missed = [
+        {"operator": name, "calls": NOTHING, "where": NOTHING, "kind": NOTHING, "note": note}
+        for name, note in notes.items()
+        if name not in called
+    ]
+    return Table([*missed, *rows], "One forward pass of one image; views compute nothing and are left out")
+
+
+def memory(seen: Mapping[str, int], caption: str) -> Table:
+    """Peaks of memory by what they are peaks of."""
+    return Table(
+        [{"what": name.removesuffix("_bytes").replace("_", " "), "memory": readable("bytes", value)} for name, value in seen.items()],
+        caption,
+    )
 
 
 def accounting(row: Row) -> Table:

@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ivit_helpers.device import Device
+from ivit_helpers.errors import told
 
 MINIMUM_REPEATS = 3
 Forward = Callable[[Tensor], Tensor]
@@ -88,9 +89,9 @@ def timed(call: Callable[[], object], device: Device) -> float:
     return time.perf_counter() - began
 
 
-def _what_failed(error: Exception) -> str:
-    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return f"out of memory: {first_line}" if is_out_of_memory(error) else f"{type(error).__name__}: {first_line}"
+def what_failed(error: Exception) -> str:
+    """An error as a row of a report tells it."""
+    return f"out of memory: {told(error).partition(': ')[2]}" if is_out_of_memory(error) else told(error)
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -103,7 +104,7 @@ def _attempt(series: Series, call: Callable[[], object], device: Device) -> floa
     try:
         return timed(call, device)
     except (RuntimeError, MemoryError, NotImplementedError) as error:
-        series.error = _what_failed(error)
+        series.error = what_failed(error)
         device.release_memory()
         return None
 
@@ -164,7 +165,7 @@ def sweep(
         try:
             pixels = batch(size)
         except RuntimeError as error:
-            measured += [Series(name, size, error=_what_failed(error)) for name in forwards]
+            measured += [Series(name, size, error=what_failed(error)) for name in forwards]
             continue
         measured += alternating(forwards, pixels, device, warmup=warmup, repeats=repeats, seconds=seconds)
     return measured

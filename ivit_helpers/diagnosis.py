@@ -1,0 +1,83 @@
+"""When a forward pass fails: try what an engineer would try, in order, and say what helped."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ivit_helpers import environment, timing
+from ivit_helpers.checkpoint import Loaded
+from ivit_helpers.images import synthetic_pixels
+from ivit_helpers.kernels import PLAIN
+from ivit_helpers.network import InternViT
+
+ADVICE = {
+    "the same again": "it ran when it was repeated: the failure is not deterministic, look at the card's health and its other users",
+    "float32": "run with dtype='float32', and report the failing operator for this dtype to the vendor",
+    "one image": "run with a smaller batch_size",
+    "plain kernels": "a fused kernel fails here: run the benchmark with implementations=['plain'] and report the operator to the vendor",
+}
+NOTHING_HELPED = "nothing helped: check the driver, CANN and torch-npu against the README's version table"
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One thing that was tried."""
+
+    name: str
+    outcome: str
+    worked: bool | None
+    """None for what is a look and not a try, and for what could not be tried"""
+
+
+def _forward(network: InternViT, loaded: Loaded, batch_size: int) -> str:
+    """Why a forward pass fails; empty when it runs."""
+    try:
+        pixels = synthetic_pixels(batch_size, network.config.image_size).to(loaded.device.torch_device)
+        with loaded.device.inference():
+            network(pixels)
+            loaded.device.synchronize()
+    except (RuntimeError, NotImplementedError) as error:
+        return timing.what_failed(error)
+    finally:
+        loaded.device.release_memory()
+    return ""
+
+
+def _in_float32(loaded: Loaded) -> InternViT | str:
+    """A float32 copy of the network, or why there is none."""
+    if loaded.dtype == torch.float32:
+        return "the run is in float32 already"
+    needed, free = 4 * loaded.parameters, loaded.device.available_memory()
+    if needed > 0.9 * free:
+        return f"float32 weights take {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free"
+    with torch.device("meta"):
+        wide = InternViT(loaded.network.config, loaded.network.kernels)
+    wide.load_state_dict({name: tensor.float() for name, tensor in loaded.network.state_dict().items()}, strict=True, assign=True)
+    return wide.eval().requires_grad_(False)
+
+
+def _tried(name: str, network: InternViT | str, loaded: Loaded, batch_size: int) -> Rung:
+    if isinstance(network, str):
+        return Rung(name, f"not tried: {network}", None)
+    reason = _forward(network, loaded, batch_size)
+    return Rung(name, reason or "ran", not reason)
+
+
+def ladder(loaded: Loaded, batch_size: int) -> list[Rung]:
+    """Try again, look at the card, float32, one image, plain kernels; all rungs are climbed, so that the table tells them apart."""
+    plain: Callable[[], InternViT] = lambda: loaded.network.sharing_weights(PLAIN)  # noqa: E731
+    state = ", ".join(f"{name} {value}" for name, value in environment.card_state(loaded.device).items())
+    return [
+        _tried("the same again", loaded.network, loaded, batch_size),
+        Rung("the card", state, None),
+        _tried("float32", _in_float32(loaded), loaded, batch_size),
+        _tried("one image", loaded.network if batch_size > 1 else "the batch is one image already", loaded, 1),
+        _tried("plain kernels", plain(), loaded, batch_size),
+    ]
+
+
+def advice(rungs: Sequence[Rung]) -> str:
+    """What to do next, by the first rung that worked."""
+    worked = [rung.name for rung in rungs if rung.worked]
+    return ADVICE[worked[0]] if worked else NOTHING_HELPED

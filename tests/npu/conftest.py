@@ -1,0 +1,41 @@
+"""Tests that need an NPU: they run the real torch_npu on the rig of tests/npu_rig (`make test-npu`)."""
+
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ivit_helpers import device
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def npu() -> device.Device:
+    return device.select("npu")
+
+
+@pytest.fixture
+def virtual_clock(npu, monkeypatch):
+    """Time that only the device's work moves on; what reads the host's clock reads this one. Gives the clock, in seconds."""
+    cann = ctypes.CDLL("libascendcl.so")
+    cann.rig_now.restype = ctypes.c_double
+    cann.rig_virtual_clock(1)
+    yield lambda: cann.rig_now() / 1e3
+    cann.rig_virtual_clock(0)
+
+
+@pytest.fixture
+def ivit(tmp_path):
+    """Run the `ivit` command in a process of its own, on the rig, with knobs; gives the completed process."""
+
+    def run(*words: str, **knobs: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "TQDM_DISABLE": "1", **knobs}
+        return subprocess.run(
+            [sys.executable, "-m", "ivit_helpers", *words], capture_output=True, text=True, env=environment, cwd=ROOT, check=False
+        )
+
+    return run

@@ -1,0 +1,232 @@
+"""The NPU path of the helpers, in this process, on the rig. Every trap is turned on once and must be caught."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ivit_helpers import checkpoint, diagnosis, environment, evaluation, fidelity, gate, images, kernels, operators, timing
+from ivit_helpers.device import select
+from tests.conftest import SMALL, randomised
+
+BOTH = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bfloat16", "float32"])
+
+
+@pytest.fixture
+def loaded(npu, model_folder):
+    def load(dtype=torch.bfloat16):
+        return checkpoint.load(checkpoint.find(str(model_folder)), npu, dtype)
+
+    return load
+
+
+def pixels(loaded, count):
+    return images.synthetic_pixels(count, loaded.network.config.image_size).to(loaded.device.torch_device)
+
+
+def test_the_card_is_named_and_its_memory_counted(npu):
+    assert (npu.name, npu.type, str(npu.torch_device)) == ("Ascend910B4", "npu", "npu:0")
+    assert npu.total_memory() == 32 * 2**30
+    assert npu.peak_tflops() == {"cube": 245.76, "marketed": 280.0}
+    npu.reset_peak_memory()
+    kept = torch.empty(2**20, device=npu.torch_device)
+    assert npu.peak_memory() >= kept.nbytes
+
+
+def test_auto_prefers_the_npu(npu):
+    assert select("auto").type == "npu"
+
+
+@BOTH
+def test_the_network_on_the_card_agrees_with_the_truth_and_every_fused_kernel_is_used(loaded, dtype):
+    model = loaded(dtype)
+    assert [verdict.refused for verdict in model.kernel_verdicts] == ["", "", ""]
+    expected = fidelity.reference(model.network, pixels(model, 1), dtype)
+    with model.device.inference():
+        assert fidelity.agreement(model.network(pixels(model, 1)), expected).passed
+
+
+@BOTH
+def test_card_and_cpu_give_every_image_the_same_answer(npu, dtype):
+    digits = images.labelled("digits", limit=48)
+    here, there = (evaluation.predict(checkpoint.load(checkpoint.find("tiny"), d, dtype), digits, 16) for d in (npu, select("cpu")))
+    assert list(here.table["class1"]) == list(there.table["class1"])
+    assert evaluation.accuracy(here)["scored"] == 48
+
+
+@pytest.fixture
+def tanh_gelu(npu):
+    """torch-npu's default: the tanh form under the exact form's name."""
+    torch.npu.use_compatible_impl(False)
+    yield
+    torch.npu.use_compatible_impl(True)
+
+
+def test_the_cards_own_gelu_is_the_tanh_form_and_is_refused(npu, tanh_gelu, monkeypatch):
+    x = torch.linspace(-4, 4, 101)
+    assert (F.gelu(x.to("npu")).cpu() - F.gelu(x, approximate="tanh")).abs().max() < 1e-6
+    assert (kernels.fused("npu").gelu(x.to("npu")).cpu() - F.gelu(x)).abs().max() < 1e-6
+    monkeypatch.setattr(gate, "fused", lambda _: kernels.FUSED)  # the trap: F.gelu taken for the exact form
+    for dtype in (torch.bfloat16, torch.float32):
+        chosen, verdicts = gate.trusted(SMALL, npu, dtype)
+        refused = {verdict.kernel: str(verdict) for verdict in verdicts if verdict.refused}
+        assert "disagrees with the wider computation; relative error" in refused["gelu"]
+        assert chosen.gelu is kernels.plain_gelu
+
+
+def test_gelu_is_the_exact_form_for_transformers_too(npu):
+    x = torch.linspace(-4, 4, 101)
+    assert (F.gelu(x.to("npu")).cpu() - F.gelu(x)).abs().max() < 1e-6
+
+
+def test_float32_convolutions_are_not_rounded_to_hf32(npu):
+    network, seen = randomised(SMALL), images.synthetic_pixels(1, SMALL.image_size)
+    exact, on_card = network.embeddings(seen), network.embeddings.to("npu")
+    assert fidelity.relative_error(on_card(seen.to("npu")).cpu(), exact) < 1e-6
+    torch.npu.conv.allow_hf32 = True
+    try:
+        assert fidelity.relative_error(on_card(seen.to("npu")).cpu(), exact) > 1e-5, "the rig's trap does not snap"
+    finally:
+        torch.npu.conv.allow_hf32 = False
+
+
+def test_a_uniform_attention_is_refused_and_the_plain_one_used(loaded, monkeypatch):
+    monkeypatch.setenv("NPU_RIG_UNIFORM", "aten::scaled_dot_product_attention")
+    model = loaded()
+    assert model.network.kernels.name == "fused, but plain attention"
+    assert model.network.kernels.attention is kernels.plain_attention
+    [verdict] = [verdict for verdict in model.kernel_verdicts if verdict.refused]
+    assert verdict.error > 0.1
+
+
+def test_a_refused_kernel_is_named_and_the_plain_one_used(loaded, monkeypatch):
+    monkeypatch.setenv("NPU_RIG_REFUSE", "npu::npu_rms_norm")
+    model = loaded()
+    [verdict] = [verdict for verdict in model.kernel_verdicts if verdict.refused]
+    assert verdict.kernel == "rms_norm"
+    assert "refused by the device: NotImplementedError: Could not run 'npu::npu_rms_norm'" in str(verdict)
+    with model.device.inference():
+        assert model.network(pixels(model, 1)).isfinite().all()
+
+
+def test_the_audit_counts_operators_and_where_they_ran(loaded):
+    model = loaded()
+    with model.device.inference():
+        audit = operators.audited(lambda: model.network(pixels(model, 1)))
+    layers = SMALL.num_hidden_layers
+    assert audit.calls["aten::linear", "npu"] == 4 * layers
+    assert audit.calls["npu::npu_rms_norm", "npu"] == 4 * layers
+    assert audit.calls["npu::npu_gelu", "npu"] == layers
+    assert not audit.fell_back
+    assert not audit.refused
+
+
+def test_the_audit_names_an_operator_that_fell_back_or_failed(loaded, monkeypatch):
+    model = loaded()
+    monkeypatch.setenv("NPU_RIG_FALLBACK", "aten::cat")
+    monkeypatch.setenv("NPU_RIG_REFUSE", "aten::mul")
+    with model.device.inference():
+        audit = operators.audited(lambda: model.network(pixels(model, 1)))
+    assert audit.fell_back == ["aten::cat"]
+    assert list(audit.refused) == ["aten::mul"]
+
+
+def test_running_out_of_memory_at_one_batch_size_is_a_row_of_the_sweep(loaded, monkeypatch):
+    model = loaded()
+    model.device.release_memory()
+    in_use = model.device.total_memory() - model.device.available_memory()
+    monkeypatch.setenv("NPU_RIG_MEMORY", str(in_use + 64 * 2**20))
+    rows = timing.sweep(
+        {"fused": model.network}, lambda size: pixels(model, size), [1, 2048, 2], model.device, warmup=1, repeats=3, seconds=5
+    )
+    assert [bool(row.error) for row in rows] == [False, True, False]
+    assert rows[1].error.startswith("out of memory: NPU out of memory")
+
+
+def measured(model, virtual_clock, monkeypatch, calls):
+    """A series of calls of a network each of whose linears keeps the device busy for 5 ms."""
+    monkeypatch.setattr(timing.time, "perf_counter", virtual_clock)
+    monkeypatch.setenv("NPU_RIG_MS", "aten::linear=5")
+    [series] = timing.alternating({"fused": model.network}, pixels(model, 1), model.device, warmup=2, repeats=calls, seconds=1e9)
+    return series
+
+
+def test_every_statistic_is_the_devices_time(loaded, virtual_clock, monkeypatch):
+    row = measured(loaded(), virtual_clock, monkeypatch, calls=timing.minimum_samples(90)).row("bfloat16", 1)
+    expected = 5.0 * 4 * SMALL.num_hidden_layers
+    for statistic in ("mean", "p50", "p90"):
+        assert row["latency_ms"][statistic] == pytest.approx(expected, rel=0.02)
+    assert row["first_call_s"] == pytest.approx(expected / 1e3, rel=0.02)
+    assert row["images_per_s"] == pytest.approx(1e3 / expected, rel=0.02)
+
+
+def test_without_the_synchronise_the_clock_would_show_launches(loaded, virtual_clock, monkeypatch):
+    model = loaded()
+    monkeypatch.setattr(type(model.device), "synchronize", lambda self: None)
+    assert max(measured(model, virtual_clock, monkeypatch, calls=3).samples_s) < 1e-3
+
+
+def test_the_ladder_finds_that_float32_runs(loaded, monkeypatch):
+    model = loaded()
+    monkeypatch.setenv("NPU_RIG_REFUSE", "aten::linear@bfloat16")
+    rungs = diagnosis.ladder(model, 4)
+    assert {rung.name: rung.worked for rung in rungs} == {
+        "the same again": False, "the card": None, "float32": True, "one image": False, "plain kernels": False,
+    }  # fmt: skip
+    assert "dtype='float32'" in diagnosis.advice(rungs)
+
+
+def test_the_ladder_finds_that_plain_kernels_run(loaded, monkeypatch):
+    model = loaded()
+    monkeypatch.setenv("NPU_RIG_REFUSE", "npu::npu_gelu")
+    rungs = diagnosis.ladder(model, 4)
+    assert [rung.name for rung in rungs if rung.worked] == ["plain kernels"]
+    assert "implementations=['plain']" in diagnosis.advice(rungs)
+
+
+def test_the_ladder_finds_that_one_image_runs(loaded, monkeypatch):
+    model = loaded(torch.float32)
+    model.device.release_memory()
+    in_use = model.device.total_memory() - model.device.available_memory()
+    monkeypatch.setenv("NPU_RIG_MEMORY", str(in_use + 64 * 2**20))
+    rungs = diagnosis.ladder(model, 4096)
+    assert [rung.name for rung in rungs if rung.worked] == ["one image"]
+    assert "smaller batch_size" in diagnosis.advice(rungs)
+
+
+def test_an_explicit_task_queue_setting_survives_the_import_of_torch_npu():
+    program = (
+        "import builtins, os; builtins.__IPYTHON__ = True\n"
+        "from ivit_helpers.device import select; select('npu'); print(os.environ['TASK_QUEUE_ENABLE'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], env={**os.environ, "TASK_QUEUE_ENABLE": "2"}, capture_output=True, text=True)
+    assert done.stdout.split()[-1] == "2", done.stderr
+
+
+def test_torchrun_workers_take_a_card_each(tmp_path):
+    program = tmp_path / "worker.py"
+    program.write_text(
+        "import os, torch.distributed as dist\n"
+        "from ivit_helpers.device import select\n"
+        "card = select(f\"npu:{os.environ['LOCAL_RANK']}\")\n"
+        "dist.init_process_group('gloo')\n"
+        "names = [None] * dist.get_world_size()\n"
+        "dist.all_gather_object(names, str(card))\n"
+        "print(sorted(names)) if dist.get_rank() == 0 else None\n"
+        "dist.destroy_process_group()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(program)],
+        env={**os.environ, "NPU_RIG_CARDS": "2"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "['npu:0 (Ascend910B4)', 'npu:1 (Ascend910B4)']" in done.stdout, done.stderr
+
+
+def test_the_environment_names_torch_npu_and_the_task_queue(npu):
+    described = environment.describe(npu)
+    assert described["device"] == "Ascend910B4"
+    assert described["torch-npu"].startswith("2.")
+    assert any("task queue was off" in sentence for sentence in environment.caveats(npu, {"shards": 1, "name": ""}))
