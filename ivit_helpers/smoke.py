@@ -18,7 +18,7 @@ from ivit_helpers.pictures import Gallery, patch_components
 from ivit_helpers.record import Record, Run
 from ivit_helpers.tables import NOTHING
 
-TIMED_CALLS, TIMED_SECONDS = 20, 20.0
+TIMED_CALLS, TIMED_SECONDS = 20, 10.0
 KNOWN_TYPES = ("intern_vit_6b",)
 
 

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+SHORT = ("-pbatch_size=2", "-pwarmup=0")
+
 
 def record(folder, name):
     return json.loads((folder / f"{name}.json").read_text())
@@ -11,8 +13,8 @@ def record(folder, name):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_all_three_notebooks_pass_on_the_card(ivit, tmp_path, dtype):
-    words = ["-pdevice=npu", f"-pdtype={dtype}", "-pbatch_sizes=[1,4]", "-pseconds=0.5", "-plimit=32", f"--out={tmp_path}"]
-    done = ivit("run", *words)
+    words = ["-pdevice=npu", f"-pdtype={dtype}", "-pbatch_size=4", "-pbatch_sizes=[1,2]", "-pwarmup=1", "-pseconds=0.5", "-plimit=32"]
+    done = ivit("run", *words, f"--out={tmp_path}")
     assert done.returncode == 0, done.stdout + done.stderr
     for name in ("smoke", "benchmark", "accuracy"):
         found = record(tmp_path, name)
@@ -24,13 +26,13 @@ def test_all_three_notebooks_pass_on_the_card(ivit, tmp_path, dtype):
 
 
 def test_random_weights_are_made_on_the_card(ivit, tmp_path):
-    done = ivit("run", "smoke", "-pdevice=npu", "-pmodel=random:tiny-224", "-pbatch_size=2", f"--out={tmp_path}")
+    done = ivit("run", "smoke", "-pdevice=npu", "-pmodel=random:tiny-224", *SHORT, f"--out={tmp_path}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "weights are random" in done.stdout
 
 
 def test_a_fall_back_fails_the_smoke_report_and_is_named(ivit, tmp_path):
-    done = ivit("run", "smoke", "-pdevice=npu", f"--out={tmp_path}", NPU_RIG_FALLBACK="aten::cat")
+    done = ivit("run", "smoke", "-pdevice=npu", *SHORT, f"--out={tmp_path}", NPU_RIG_FALLBACK="aten::cat")
     assert done.returncode == 1
     assert "every operator runs on the device" in done.stdout
     [check] = [check for check in record(tmp_path, "smoke")["checks"] if check["name"] == "every operator runs on the device"]
@@ -38,14 +40,14 @@ def test_a_fall_back_fails_the_smoke_report_and_is_named(ivit, tmp_path):
 
 
 def test_a_forward_pass_that_fails_is_diagnosed_and_the_run_exits_with_1(ivit, tmp_path):
-    done = ivit("run", "smoke", "-pdevice=npu", "-pdtype=bfloat16", f"--out={tmp_path}", NPU_RIG_REFUSE="aten::linear@bfloat16")
+    done = ivit("run", "smoke", "-pdevice=npu", "-pdtype=bfloat16", *SHORT, f"--out={tmp_path}", NPU_RIG_REFUSE="aten::linear@bfloat16")
     assert done.returncode == 1
     assert "run with dtype='float32'" in done.stdout
     assert "Traceback (most" not in (tmp_path / "smoke.html").read_text()
 
 
 def test_a_refused_kernel_fails_the_smoke_report_and_everything_else_goes_on_with_the_plain_one(ivit, tmp_path):
-    done = ivit("run", "smoke", "-pdevice=npu", f"--out={tmp_path}", NPU_RIG_REFUSE="npu::npu_gelu")
+    done = ivit("run", "smoke", "-pdevice=npu", *SHORT, f"--out={tmp_path}", NPU_RIG_REFUSE="npu::npu_gelu")
     assert done.returncode == 1
     failed = [check["name"] for check in record(tmp_path, "smoke")["checks"] if check["status"] == "failed"]
     assert failed == ["fused gelu"]
