@@ -112,6 +112,8 @@ def version_mismatch(torch_npu: str, cann: str | None) -> str:
 def caveats(device: Device, model: dict[str, object]) -> list[str]:
     """What a reader must know of the machine and the model before believing a figure; `model` is the record's part."""
     found = []
+    if "NPU_RIG" in os.environ:
+        found.append("Run on the test rig's stub of CANN: this is no NPU, and no figure here is a speed.")
     if device.type == "cpu":
         found.append("Measured on a CPU: no figure here is an accelerator's.")
     if device.note:
