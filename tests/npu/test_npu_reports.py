@@ -32,12 +32,16 @@ def test_random_weights_are_made_on_the_card(ivit, tmp_path):
     assert "weights are random" in done.stdout
 
 
-def test_a_fall_back_fails_the_smoke_report_and_is_named(ivit, tmp_path):
-    done = ivit("run", "smoke", "-pdevice=npu", *SHORT, f"--out={tmp_path}", NPU_RIG_FALLBACK="aten::cat")
+def test_a_fall_back_and_a_refused_kernel_fail_the_smoke_report_by_name_and_the_rest_goes_on(ivit, tmp_path):
+    knobs = {"NPU_RIG_FALLBACK": "aten::cat", "NPU_RIG_REFUSE": "npu::npu_gelu"}
+    done = ivit("run", "smoke", "-pdevice=npu", *SHORT, f"--out={tmp_path}", **knobs)
     assert done.returncode == 1
-    assert "every operator runs on the device" in done.stdout
-    [check] = [check for check in record(tmp_path, "smoke")["checks"] if check["name"] == "every operator runs on the device"]
-    assert check == {"name": check["name"], "status": "failed", "detail": "aten::cat fell back to the CPU"}
+    assert "Failed: fused gelu, every operator runs on the device." in done.stdout
+    found = record(tmp_path, "smoke")
+    details = {check["name"]: check["detail"] for check in found["checks"] if check["status"] == "failed"}
+    assert details["every operator runs on the device"] == "aten::cat fell back to the CPU"
+    assert "npu::npu_gelu" in details["fused gelu"]
+    assert found["model"]["kernels"] == "fused, but plain gelu"
 
 
 def test_a_forward_pass_that_fails_is_diagnosed_and_the_run_exits_with_1(ivit, tmp_path):
@@ -45,13 +49,6 @@ def test_a_forward_pass_that_fails_is_diagnosed_and_the_run_exits_with_1(ivit, t
     assert done.returncode == 1
     assert "run with dtype='float32'" in done.stdout
     assert "Traceback (most" not in (tmp_path / "smoke.html").read_text()
-
-
-def test_a_refused_kernel_fails_the_smoke_report_and_everything_else_goes_on_with_the_plain_one(ivit, tmp_path):
-    done = ivit("run", "smoke", "-pdevice=npu", *SHORT, f"--out={tmp_path}", NPU_RIG_REFUSE="npu::npu_gelu")
-    assert done.returncode == 1
-    failed = [check["name"] for check in record(tmp_path, "smoke")["checks"] if check["status"] == "failed"]
-    assert failed == ["fused gelu"]
 
 
 @pytest.mark.parametrize(
@@ -65,11 +62,17 @@ def test_a_refused_kernel_fails_the_smoke_report_and_everything_else_goes_on_wit
     ],
     ids=["no CANN", "no card", "no such card", "too little memory", "no bfloat16"],
 )
-def test_what_the_machine_cannot_do_is_told_before_anything_starts(ivit, tmp_path, words, knobs, sentence):
-    done = ivit("run", "smoke", *words, f"--out={tmp_path / 'run'}", **knobs)
+def test_what_the_machine_cannot_do_is_one_sentence(ivit, words, knobs, sentence):
+    done = ivit("check", *words, **knobs)
     assert done.returncode == 2, done.stdout + done.stderr
     assert sentence in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_that_cannot_be_is_refused_before_anything_starts(ivit, tmp_path):
+    done = ivit("run", "-pdevice=npu:7", f"--out={tmp_path / 'run'}", NPU_RIG_CARDS="2")
+    assert done.returncode == 2
+    assert done.stderr == "ivit: device='npu:7' does not exist: this machine has 2, numbered 0 to 1.\n"
     assert not (tmp_path / "run").exists()
 
 
