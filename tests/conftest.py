@@ -9,6 +9,7 @@ import torch
 
 from ivit_helpers import checkpoint, device
 from ivit_helpers.network import InternViT, InternViTConfig
+from ivit_helpers.random_weights import random_tensor
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # no progress bars in captured output
 SMALL = InternViTConfig(hidden_size=64, num_hidden_layers=3, num_attention_heads=4, intermediate_size=128, image_size=56)
@@ -19,7 +20,7 @@ def randomised(config: InternViTConfig, seed: int = 0) -> InternViT:
     network = InternViT(config).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in network.state_dict().items():
-        tensor.copy_(checkpoint._random_tensor(name, tensor, generator, torch.float32))
+        tensor.copy_(random_tensor(name, tensor, generator, torch.float32))
     return network
 
 

@@ -1,0 +1,80 @@
+"""Damage that a file's format does not show: values no weights have, and a file that is not what it was named."""
+
+import hashlib
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ivit_helpers.errors import InputError
+
+BLOCK_BYTES = 2**18
+"""One step of the scan: small enough to stay in a core's cache, large enough that torch's call costs nothing beside it"""
+PAGE_BYTES = 4096
+LFS_POINTER = b"version https://git-lfs"
+
+
+class Scan:
+    """The values of one tensor, seen chunk after chunk, in one pass.
+
+    Refused are values that are not finite, a tensor of zeros only (but a bias, which may be so), zeros over its last page, and a
+    whole block of zeros anywhere: what an interrupted download leaves in a file of the right length. safetensors accepts all of them.
+    """
+
+    def __init__(self) -> None:
+        self.largest = 0.0
+        """Largest magnitude of a finite block"""
+        self._not_finite = self._trailing_zeros = self._seen = 0
+        self._hole: int | None = None
+
+    def see(self, chunk: Tensor) -> None:
+        """Take the next values, one-dimensional, on the CPU."""
+        size = chunk.itemsize
+        for block in chunk.split(BLOCK_BYTES // size):
+            low, high = (float(extreme) for extreme in block.aminmax())
+            if not (math.isfinite(low) and math.isfinite(high)):
+                self._not_finite += int((~block.isfinite()).sum())
+            elif low == high == 0 and block.nbytes == BLOCK_BYTES and self._hole is None:
+                self._hole = self._seen
+            else:
+                self.largest = max(self.largest, -low, high)
+            self._seen += block.nbytes
+        tail = chunk[-PAGE_BYTES // size :]
+        other = tail.nonzero()
+        self._trailing_zeros = (len(tail) - 1 - int(other[-1])) * size if len(other) else self._trailing_zeros + tail.nbytes
+
+    def fault(self, name: str) -> str:
+        """What is wrong with the tensor of that name, as the end of a sentence; empty for a sound one."""
+        if self._not_finite:
+            return f"holds {self._not_finite:,} values that are not finite"
+        if not self.largest:
+            return "" if name.endswith("bias") else "is all zeros"
+        if self._trailing_zeros >= PAGE_BYTES:
+            return "ends in a page of zeros"
+        if self._hole is not None:
+            return f"is filled with zeros from its byte {self._hole:,} on"
+        return ""
+
+
+def check_beginning(path: Path) -> None:
+    """Name, from a file's length and first bytes, what lies there in place of weights. Raises InputError."""
+    with path.open("rb") as file:
+        beginning = file.read(512)
+    if not beginning:
+        raise InputError(f"{path} is empty: download it again.")
+    if beginning.startswith(LFS_POINTER):
+        raise InputError(f"{path} is a git-LFS pointer, not the weights: run `git lfs pull` in its folder, or download it from the hub.")
+    if beginning.lstrip()[:1] == b"<":
+        raise InputError(f"{path} is a web page in place of weights: download it again, logged in if the page asks for it.")
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal, with a progress bar."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file, tqdm(total=path.stat().st_size, desc=f"SHA-256 of {path.name}", unit="B", unit_scale=True, leave=False, delay=1) as progress:
+        while block := file.read(2**24):
+            digest.update(block)
+            progress.update(len(block))
+    return digest.hexdigest()
