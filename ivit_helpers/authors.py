@@ -58,7 +58,9 @@ def config_of(shapes: Mapping[str, tuple[int, ...]], path: Path) -> InternViTCon
         inner = shapes[f"{first}mlp.fc1.weight"][0]
         heads = {known.hidden_size: known.num_attention_heads for known in SHAPES.values()}[width]
     except (KeyError, ValueError, IndexError) as error:
-        raise InputError(f"{path} is no InternViT whose config could be told from its tensors ({error}): put its config.json beside it.") from None
+        raise InputError(
+            f"{path} is no InternViT whose config could be told from its tensors ({error}): put its config.json beside it."
+        ) from None
     return InternViTConfig(
         hidden_size=width,
         num_hidden_layers=len({name.split(".")[2] for name in shapes if name.startswith("encoder.layers.")}),

@@ -22,8 +22,10 @@ RANDOM_CLASSES = 1000
 
 
 class LinearHead(nn.Module):
-    """Last hidden state (B, N, C) -> logits (B, classes), in float32: one Linear over C features, the class token, or over 2 C, the
-    class token and the mean patch token side by side."""
+    """Last hidden state (B, N, C) -> logits (B, classes), in float32, by one Linear.
+
+    Over C features, the class token, or over 2 C, the class token and the mean patch token side by side.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
@@ -111,7 +113,8 @@ def _plain(tensors: Mapping[str, Tensor], path: Path) -> LinearHead:
     by_rank = {tensor.ndim: tensor for tensor in tensors.values()}
     if len(tensors) != 2 or set(by_rank) != {1, 2} or len(by_rank[1]) != len(by_rank[2]):
         raise InputError(
-            f"{path} holds {', '.join(list(tensors)[:6])}: a head is norm.* and head.* as the official one, or the weight and bias of one Linear."
+            f"{path} holds {', '.join(list(tensors)[:6])}: a head is norm.* and head.* as the official one, or the weight and "
+            "bias of one Linear."
         )
     return LinearHead(by_rank[2], by_rank[1])
 
@@ -131,7 +134,8 @@ def read_head(path: Path, hidden_size: int) -> Head:
     width, classes = module.head.in_features, module.head.out_features
     if width not in (hidden_size, 2 * hidden_size):
         raise InputError(
-            f"{path} takes {width} features: this network gives {hidden_size} (class token) or {2 * hidden_size} (with the mean patch token)."
+            f"{path} takes {width} features: this network gives {hidden_size} (class token) or "
+            f"{2 * hidden_size} (with the mean patch token)."
         )
     over = "class token" if width == hidden_size else "class token and mean patch token"
     kind = f"{'BatchNorm (folded) and Linear' if official else 'Linear'} over {over}"

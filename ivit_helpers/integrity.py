@@ -4,6 +4,7 @@ import hashlib
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -11,9 +12,26 @@ from tqdm import tqdm
 from ivit_helpers.errors import InputError
 
 BLOCK_BYTES = 2**18
-"""One step of the scan: small enough to stay in a core's cache, large enough that torch's call costs nothing beside it"""
+"""Small enough to stay in a core's cache from one look to the next"""
 PAGE_BYTES = 4096
 LFS_POINTER = b"version https://git-lfs"
+_INTEGERS = {2: (torch.int16, np.uint16), 4: (torch.int32, np.uint32), 8: (torch.int64, np.uint64)}
+
+
+def _largest(blocks: Tensor) -> Tensor:
+    """The largest magnitude in each row of (rows, columns); infinite where a value is infinite or not a number.
+
+    The bits of a float, read as an integer, grow with its magnitude: those of positive numbers as a signed integer, those of
+    negative ones as an unsigned one, and nothing is beyond infinity but what is not a number. Integers are compared many times
+    faster than 16-bit floats, and one thread of numpy does it: torch's would wait for each other 90,000 times in a 6B network.
+    """
+    signed, unsigned = _INTEGERS[blocks.itemsize]
+    bits = blocks.view(signed).numpy()
+    sign = 1 << (8 * blocks.itemsize - 1)
+    positive = bits.max(axis=1).clip(0).astype(unsigned)
+    negative = bits.view(unsigned).max(axis=1).clip(sign) - unsigned(sign)
+    magnitudes = torch.from_numpy(np.maximum(positive, negative).astype(bits.dtype)).view(blocks.dtype)
+    return magnitudes.double().nan_to_num(math.inf, math.inf)
 
 
 class Scan:
@@ -31,19 +49,25 @@ class Scan:
 
     def see(self, chunk: Tensor) -> None:
         """Take the next values, one-dimensional, on the CPU."""
-        size = chunk.itemsize
-        for block in chunk.split(BLOCK_BYTES // size):
-            low, high = (float(extreme) for extreme in block.aminmax())
-            if not (math.isfinite(low) and math.isfinite(high)):
-                self._not_finite += int((~block.isfinite()).sum())
-            elif low == high == 0 and block.nbytes == BLOCK_BYTES and self._hole is None:
-                self._hole = self._seen
-            else:
-                self.largest = max(self.largest, -low, high)
-            self._seen += block.nbytes
-        tail = chunk[-PAGE_BYTES // size :]
+        columns = BLOCK_BYTES // chunk.itemsize
+        whole = len(chunk) // columns * columns
+        for part in (chunk[:whole].view(-1, columns), chunk[whole:].view(1, -1)):
+            if part.numel():
+                self._judge(part)
+        tail = chunk[-PAGE_BYTES // chunk.itemsize :]
         other = tail.nonzero()
-        self._trailing_zeros = (len(tail) - 1 - int(other[-1])) * size if len(other) else self._trailing_zeros + tail.nbytes
+        self._trailing_zeros = (len(tail) - 1 - int(other[-1])) * chunk.itemsize if len(other) else self._trailing_zeros + tail.nbytes
+
+    def _judge(self, blocks: Tensor) -> None:
+        largest = _largest(blocks)
+        finite = largest.isfinite()
+        if not finite.all():
+            self._not_finite += int((~blocks.isfinite()).sum())
+        empty = (largest == 0).nonzero()
+        if len(empty) and blocks[0].nbytes == BLOCK_BYTES and self._hole is None:
+            self._hole = self._seen + int(empty[0]) * BLOCK_BYTES
+        self.largest = max([self.largest, *largest[finite].tolist()])
+        self._seen += blocks.nbytes
 
     def fault(self, name: str) -> str:
         """What is wrong with the tensor of that name, as the end of a sentence; empty for a sound one."""
@@ -73,7 +97,10 @@ def check_beginning(path: Path) -> None:
 def sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal, with a progress bar."""
     digest = hashlib.sha256()
-    with path.open("rb") as file, tqdm(total=path.stat().st_size, desc=f"SHA-256 of {path.name}", unit="B", unit_scale=True, leave=False, delay=1) as progress:
+    with (
+        path.open("rb") as file,
+        tqdm(total=path.stat().st_size, desc=f"SHA-256 of {path.name}", unit="B", unit_scale=True, leave=False, delay=1) as progress,
+    ):
         while block := file.read(2**24):
             digest.update(block)
             progress.update(len(block))

@@ -1,7 +1,7 @@
 """Pickled weights, read as names, shapes and places of tensors; nothing in them is ever run, and no tensor's data is read.
 
-Published shards are read by torch's own restricted unpickler. `torch.load(weights_only=True)` refuses a file with a configuration object inside, as the official head has one
-(`yacs.config.CfgNode`). Here such an object becomes a dict that does nothing, and every other name is refused.
+Published shards are read by torch's own restricted unpickler. It refuses a file with a configuration object inside, as the official
+head has one (`yacs.config.CfgNode`): here such an object becomes a dict that does nothing, and every other name is refused.
 """
 
 import io
@@ -32,7 +32,11 @@ class Inert(dict[Any, Any]):
 
 def _unalterable(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of its own for each use: a pickle may set attributes on what it names, and must not reach torch's."""
-    return lambda *arguments: function(*arguments)
+
+    def called(*arguments: Any) -> Any:
+        return function(*arguments)
+
+    return called
 
 
 _FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {
@@ -63,6 +67,12 @@ def _load(file: io.BufferedIOBase, **options: Any) -> Any:
 _RESTRICTED = SimpleNamespace(__name__="restricted", Unpickler=_Unpickler, load=_load)
 
 
+def _refuse_programs(path: Path) -> None:
+    """torch.load would hand a TorchScript archive to torch.jit; asked of torch's own zip reader, so that both see the same records."""
+    if "constants.pkl" in torch._C.PyTorchFileReader(str(path)).get_all_records():
+        raise pickle.UnpicklingError("it is a TorchScript program")
+
+
 def read_pickle(path: Path, published: bool) -> Any:
     """The content of a file that torch.save wrote: tensors without data, plain containers, numbers and texts.
 
@@ -72,9 +82,7 @@ def read_pickle(path: Path, published: bool) -> Any:
     """
     how: dict[str, Any] = {"weights_only": True} if published else {"weights_only": False, "pickle_module": _RESTRICTED}
     try:
-        records = torch._C.PyTorchFileReader(str(path)).get_all_records()
-        if "constants.pkl" in records:  # torch.load would run it
-            raise pickle.UnpicklingError("it is a TorchScript program")
+        _refuse_programs(path)
         with FakeTensorMode():
             return torch.load(path, map_location="cpu", **how)
     except pickle.UnpicklingError as error:

@@ -27,7 +27,9 @@ STEMS = (("model", ".safetensors"), ("pytorch_model", ".bin"))
 PICKLED = (".bin", ".pth", ".pt")
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """What weights may be stored in, by safetensors' names"""
-CHUNK_BYTES = 2**24
+COUNTER = "num_batches_tracked"
+"""Of a BatchNorm's training: a whole number, of no use in inference"""
+CHUNK_BYTES = 2**22
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,8 @@ def _in_safetensors(path: Path) -> dict[str, Place]:
     header = _header(path)
     begin, found = header.pop(""), {}
     for name, entry in header.items():
+        if name.endswith(COUNTER):
+            continue
         if entry["dtype"] not in DTYPES:
             raise InputError(_wrong_dtype(path, name, entry["dtype"]))
         found[name] = Place(path, begin + entry["data_offsets"][0], tuple(entry["shape"]), DTYPES[entry["dtype"]])
@@ -132,13 +136,14 @@ def _in_pickle(path: Path) -> dict[str, Place]:
     tensors = authors.state_dict(read_pickle(path, published=path.suffix == ".bin"), path)
     found = {}
     for name, tensor in tensors.items():
-        if name.endswith("num_batches_tracked"):  # a counter of the BatchNorm's training
+        if name.endswith(COUNTER):
             continue
         if tensor.dtype not in DTYPES.values():
             raise InputError(_wrong_dtype(path, name, str(tensor.dtype).removeprefix("torch.")))
         if not tensor.is_contiguous():
             raise InputError(f"{path} stores {name} with gaps: save it again after .contiguous().")
-        offset = tensor.untyped_storage()._checkpoint_offset + tensor.storage_offset() * tensor.itemsize  # type: ignore[attr-defined]
+        storage: Any = tensor.untyped_storage()
+        offset = storage._checkpoint_offset + int(tensor.storage_offset()) * tensor.itemsize
         found[name] = Place(path, offset, tuple(tensor.shape), tensor.dtype)
     return found
 
@@ -163,7 +168,9 @@ def places(files: Sequence[Path]) -> dict[str, Place]:
     found: dict[str, Place] = {}
     for name, place in chain.from_iterable(places_in(file).items() for file in files):
         if name in found:
-            raise InputError(f"{name} lies in {found[name].file.name} and in {place.file.name}: two versions seem to be mixed, download one anew.")
+            raise InputError(
+                f"{name} lies in {found[name].file.name} and in {place.file.name}: two versions seem to be mixed, download one anew."
+            )
         found[name] = place
     return found
 
@@ -192,10 +199,13 @@ def mapped(places: Mapping[str, Place]) -> dict[str, Tensor]:
     whole = {
         file: torch.UntypedStorage.from_file(str(file), False, file.stat().st_size) for file in {place.file for place in places.values()}
     }
-    return {
-        name: torch.empty(0, dtype=place.dtype).set_(whole[place.file][place.offset : place.offset + place.nbytes], 0, place.shape)
-        for name, place in places.items()
-    }
+    return {name: _view(whole[place.file], place) for name, place in places.items()}
+
+
+def _view(whole: torch.UntypedStorage, place: Place) -> Tensor:
+    bytes_of_tensor: Any = whole[place.offset : place.offset + place.nbytes]  # a storage over the same memory
+    tensor = torch.empty(0, dtype=place.dtype)
+    return tensor.set_(bytes_of_tensor, 0, place.shape, torch.empty(place.shape, device="meta").stride())
 
 
 @dataclass(frozen=True)
@@ -210,13 +220,15 @@ class Chunk:
 
 
 def chunks(places: Mapping[str, Place]) -> Iterator[Chunk]:
-    """All values in the files' order, 16 MiB at most at a time; the next chunk is read while one is used.
+    """All values in the files' order, 4 MiB at most at a time; the next chunk is read while one is used.
 
     Reading beats touching a memory mapping: the disk sees large requests, and the values are scanned while the cache holds them.
     """
     ordered = sorted(places.items(), key=lambda item: (item[1].file, item[1].offset))
     jobs = [
-        (name, place, begin, min(CHUNK_BYTES, place.nbytes - begin)) for name, place in ordered for begin in range(0, place.nbytes, CHUNK_BYTES)
+        (name, place, begin, min(CHUNK_BYTES, place.nbytes - begin))
+        for name, place in ordered
+        for begin in range(0, place.nbytes, CHUNK_BYTES)
     ]
     buffers = bytearray(CHUNK_BYTES), bytearray(CHUNK_BYTES)
     with ExitStack() as stack:
@@ -251,7 +263,9 @@ def scanned(places: Mapping[str, Place], use: Callable[[Chunk], None], fits: tor
 
     def conclude(name: str) -> None:
         if fault := scan.fault(name):
-            raise InputError(f"{places[name].file} is damaged: {name} {fault}; download the file again and compare its SHA-256 (verify=true).")
+            raise InputError(
+                f"{places[name].file} is damaged: {name} {fault}; download the file again and compare its SHA-256 (verify=true)."
+            )
         if scan.largest > torch.finfo(fits).max:
             raise InputError(f"{name} holds {scan.largest:.3g}, which float16 cannot: run with dtype='bfloat16' or dtype='float32'.")
 
