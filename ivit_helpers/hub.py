@@ -32,6 +32,6 @@ def download(model: str) -> Path:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
             f"model={model!r} is no folder here and could not be had from the hub ({type(error).__name__}: {reason}): check the name and "
-            "the network, set HF_ENDPOINT for a mirror, or give the path of a folder."
+            "the network and run again (a download goes on where it stopped), set HF_ENDPOINT for a mirror, or give the path of a folder."
         ) from None
     return folder

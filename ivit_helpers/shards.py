@@ -1,6 +1,7 @@
 """Weight files: which a folder has, where each tensor lies in them, and its values, read once and scanned on the way."""
 
 import json
+import mmap
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -196,16 +197,17 @@ def _compare(index: Path, found: Mapping[str, Place]) -> None:
 
 def mapped(places: Mapping[str, Place]) -> dict[str, Tensor]:
     """The tensors as private memory mappings of their files: no copy, and read when they are first used."""
-    whole = {
-        file: torch.UntypedStorage.from_file(str(file), False, file.stat().st_size) for file in {place.file for place in places.values()}
+    whole = {file: _mapping(file) for file in {place.file for place in places.values()}}
+    return {
+        name: torch.frombuffer(whole[place.file], dtype=place.dtype, count=prod(place.shape), offset=place.offset).view(place.shape)
+        for name, place in places.items()
     }
-    return {name: _view(whole[place.file], place) for name, place in places.items()}
 
 
-def _view(whole: torch.UntypedStorage, place: Place) -> Tensor:
-    bytes_of_tensor: Any = whole[place.offset : place.offset + place.nbytes]  # a storage over the same memory
-    tensor = torch.empty(0, dtype=place.dtype)
-    return tensor.set_(bytes_of_tensor, 0, place.shape, torch.empty(place.shape, device="meta").stride())
+def _mapping(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        # Writable only because torch wants it so; nothing written would reach the file.
+        return mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
 
 
 @dataclass(frozen=True)

@@ -177,11 +177,12 @@ def test_weights_that_float16_cannot_hold_are_told(model_folder, cpu):
 
 
 def test_on_the_cpu_the_files_are_mapped_and_not_copied(tmp_path):
-    """In a process of its own: 96 MiB of weights must not add 24 MiB of anonymous memory, nor, cast to float32, half as much again."""
+    """In a process of its own: 98 MiB of weights add hardly any anonymous memory, and cast to float32 little beside the result."""
     config = {"hidden_size": 1024, "num_hidden_layers": 4, "num_attention_heads": 16, "intermediate_size": 4096, "image_size": 28}
     (tmp_path / "config.json").write_text(json.dumps(config))
     network = randomised(InternViTConfig(1024, 4, 16, 4096, 28)).bfloat16()
     torch.save(network.state_dict(), tmp_path / "pytorch_model.bin")
+    save_file({"weight": torch.ones(2, 1024), "bias": torch.ones(2)}, tmp_path / "classification_head.safetensors")
     program = f"""
 import re, torch
 from pathlib import Path
@@ -202,5 +203,5 @@ print(mapped.bytes / 2**20, after - before, cast.bytes / 2**20, cast.host_peak_b
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     size, grown, cast_size, cast_peak = map(float, done.stdout.split())
     assert size > 90
-    assert grown < 24
+    assert grown < 12
     assert cast_peak < cast_size + 64

@@ -106,8 +106,8 @@ def test_an_interrupted_file_is_gone_on_with_and_comes_whole(served, tmp_path):
     large = os.urandom(24 * 2**20)  # huggingface_hub writes 10 MiB at a time
     served.files = {"config.json": b"{}", "pytorch_model.bin": large}
     served.breaks.append("pytorch_model.bin")
-    done = found(served, tmp_path / "home")
-    assert done.returncode == 0, done.stderr
+    # huggingface_hub tries again by itself from version 1 on; before that the user does.
+    done = next(done for done in (found(served, tmp_path / "home") for _ in range(2)) if done.returncode == 0)
     assert Path(done.stdout.strip(), "pytorch_model.bin").read_bytes() == large
     assert any(begin > 0 for _, begin in served.log)
 
