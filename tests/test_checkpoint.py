@@ -137,6 +137,7 @@ def test_on_the_cpu_the_files_are_mapped_and_not_copied(tmp_path):
     save_file({"weight": torch.ones(2, 1024), "bias": torch.ones(2)}, tmp_path / "classification_head.safetensors")
     program = f"""
 import re, torch
+from pathlib import Path
 from ivit_helpers import checkpoint, device
 
 def held():
