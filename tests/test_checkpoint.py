@@ -138,7 +138,9 @@ def test_on_the_cpu_the_files_are_mapped_and_not_copied(tmp_path):
     program = f"""
 import re, torch
 from pathlib import Path
-from ivit_helpers import checkpoint, device
+from ivit_helpers import checkpoint, device, shards
+
+shards.CHUNK_BYTES = 2**20  # beside 98 MiB of weights, the 64 MiB that are read ahead else would hide a copy
 
 def held():
     return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text()).group(1)) / 1024
@@ -156,4 +158,4 @@ print(mapped.bytes / 2**20, after - before, cast.bytes / 2**20, cast.host_peak_b
     size, grown, cast_size, cast_peak = map(float, done.stdout.split())
     assert size > 90
     assert grown < 12
-    assert cast_peak < cast_size + 64
+    assert cast_peak < cast_size + 48
