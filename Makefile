@@ -8,15 +8,17 @@ BIN := .venv/bin
 RIG := .cache/npu-rig
 # The kit reads the sources in place, so only a change of the dependencies is a reason to install again.
 INSTALLED := .venv/.installed-$(EXTRAS)
+OLDER := .venv/transformers-4
 
 .DEFAULT_GOAL := help
-.PHONY: help report test test-npu check lab clean
+.PHONY: help report test test-npu test-transformers-4 check lab clean
 
 help:
 	@echo 'make report   run smoke, benchmark and accuracy, and leave HTML reports in reports/'
 	@echo '              make report ARGS="-p device=npu -p model=/weights/InternViT-6B-224px"'
 	@echo 'make test     lint, types and tests'
-	@echo 'make test-npu the tests of the NPU path: the real torch-npu on a stub of CANN, no NPU needed (part of make test)'
+	@echo 'make test-npu   the tests of the NPU path: the real torch-npu on a stub of CANN, no NPU needed (part of make test)'
+	@echo 'make test-transformers-4   parity and loading tests with transformers 4.57.6'
 	@echo 'make lab      open the notebooks in JupyterLab'
 	@echo 'make clean    remove .venv and what was built'
 	@echo
@@ -46,6 +48,17 @@ test-npu: $(INSTALLED)
 	@if command -v gcc >/dev/null && command -v nm >/dev/null; \
 	then $(MAKE) $(RIG)/activate && . $(RIG)/activate && $(BIN)/python -m pytest tests/npu; \
 	else echo 'test-npu: skipped, building the stub of CANN needs gcc and nm'; fi
+
+# A small environment over .venv: its three packages come before .venv's, which gives the rest.
+$(OLDER)/.installed: $(INSTALLED) constraints-transformers-4.txt
+	$(BIN)/python -m venv --clear $(OLDER)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  > "$$($(OLDER)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beneath.pth"
+	$(OLDER)/bin/python -m pip install --quiet --no-deps --ignore-installed -r constraints-transformers-4.txt
+	touch $@
+
+test-transformers-4: $(OLDER)/.installed
+	$(OLDER)/bin/python -m pytest tests/test_fidelity.py tests/test_network.py tests/test_checkpoint.py tests/test_hub.py
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)

@@ -72,7 +72,7 @@ def _check_inputs(chosen: Iterable[parameters.Parameters]) -> None:
     from ivit_helpers import checkpoint, images
 
     for given in chosen:
-        checkpoint.find(given.model)
+        checkpoint.check(given.model, given.head if isinstance(given, parameters.AccuracyParameters) else "")
         if isinstance(given, parameters.AccuracyParameters):
             images.labelled(given.data, limit=1)
         if isinstance(given, parameters.SmokeParameters) and given.image_path and not Path(given.image_path).expanduser().is_file():

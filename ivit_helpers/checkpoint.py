@@ -1,31 +1,26 @@
-"""A folder, an embedded miniature, or nothing at all -> weights in a network on a device.
+"""A folder, a file, a hub id, the embedded miniature, or nothing at all -> weights in a network on a device.
 
-Only tensors and JSON are taken from a weights folder: pickles are read by torch's restricted unpickler, no code is imported.
+Only tensors and JSON are taken from a weights folder: pickles go through restricted unpicklers, no code is imported.
 """
 
-import json
-import math
-import pickle
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
-from tqdm import tqdm
+from torch import Tensor, nn
 
-from ivit_helpers import gate, operators
+from ivit_helpers import authors, gate, hub, operators, shards
 from ivit_helpers.device import Device, dtype_name, host_peak, reset_host_peak
 from ivit_helpers.errors import InputError
+from ivit_helpers.head import FILES, Head, check_head, random_head, read_head
 from ivit_helpers.images import EMBEDDED, ImageTransform, read_transform
-from ivit_helpers.network import SHAPES, ClassificationHead, Classifier, InternViT, InternViTConfig
-
-HEAD_FILE = "classification_head.safetensors"
-INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-SINGLES = ("model.safetensors", "pytorch_model.bin")
+from ivit_helpers.integrity import sha256
+from ivit_helpers.network import SHAPES, Classifier, InternViT, InternViTConfig
+from ivit_helpers.random_weights import random_weights
+from ivit_helpers.shards import Chunk, Place
 
 
 @dataclass(frozen=True)
@@ -47,22 +42,40 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """What the weight files hold."""
+
+    dtypes: tuple[str, ...]
+    """Empty for random weights"""
+    ignored: int
+    """Tensors of the authors' files that are not this network's"""
+
+
+@dataclass(frozen=True)
 class Loaded:
     """A network with its weights on a device, and what loading them took."""
 
     checkpoint: Checkpoint
     network: InternViT
-    head: ClassificationHead
-    head_is_trained: bool
+    head: nn.Module
+    """Last hidden state (B, N, C) -> logits (B, classes), on the device"""
+    head_source: Head
     classes: tuple[str, ...]
     device: Device
     dtype: torch.dtype
+    stored: Stored
+    sha256: Mapping[str, str]
+    """By file name, where it was asked for"""
     seconds: float
     host_peak_bytes: int | None
     device_peak_bytes: int | None
     kernel_verdicts: tuple[gate.Verdict, ...]
     fell_back: tuple[str, ...]
     """Operators that the device does not have and that ran on the CPU so far; each is told of once in a process"""
+
+    @property
+    def head_is_trained(self) -> bool:
+        return self.head_source.file is not None
 
     @property
     def classifier(self) -> Classifier:
@@ -76,9 +89,16 @@ class Loaded:
     def bytes(self) -> int:
         return sum(tensor.nbytes for tensor in self.network.state_dict().values())
 
+    @property
+    def stored_as(self) -> str:
+        """The dtypes of the files, and what config.json says where that is another."""
+        said = str(self.checkpoint.published.get("torch_dtype", self.checkpoint.published.get("dtype", "")))
+        stored = ", ".join(self.stored.dtypes)
+        return f"{stored} (config.json says {said})" if stored and said and said != stored else stored
+
     def described(self) -> dict[str, Any]:
         """What a record says of the model."""
-        return {
+        described = {
             "name": self.checkpoint.name,
             "parameters": self.parameters,
             "bytes": self.bytes,
@@ -89,147 +109,114 @@ class Loaded:
             "image_size": self.network.config.image_size,
             "hidden_size": self.network.config.hidden_size,
             "layers": self.network.config.num_hidden_layers,
-            "classes": len(self.classes),
-            "head_is_trained": self.head_is_trained,
+            **self.head_source.described(),
             "load_seconds": round(self.seconds, 3),
             "load_host_peak_bytes": self.host_peak_bytes,
             "kernels": self.network.kernels.name,
             "load_device_peak_bytes": self.device_peak_bytes if self.device.type != "cpu" else None,
         }
+        if self.stored_as:
+            described["stored_dtype"] = self.stored_as
+        if self.stored.ignored:
+            described["ignored_tensors"] = self.stored.ignored
+        if self.sha256:
+            described["sha256"] = [f"{file} {digest}" for file, digest in self.sha256.items()]
+        return described
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{path.parent} has no {path.name}: is it a complete copy of the published folder?") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}): download the file again.") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path} does not hold a JSON object: download the file again.")
-    return content
+def _own_head(folder: Path) -> Path | None:
+    return next((folder / name for name in FILES if (folder / name).exists()), None)
 
 
-def _shards(folder: Path) -> tuple[Path, ...]:
-    for name in INDEXES:
-        if (folder / name).exists():
-            files = sorted(set(_json(folder / name).get("weight_map", {}).values()))
-            outside = [file for file in files if Path(file).name != file]
-            if outside or not files:
-                raise InputError(f"{folder / name} names {outside or 'no shards'}: a shard must be a file of this folder.")
-            missing = [file for file in files if not (folder / file).exists()]
-            if missing:
-                raise InputError(f"{folder} lacks {', '.join(missing)}, named in {name}: download the missing shards.")
-            return tuple(folder / file for file in files)
-    singles = [folder / name for name in SINGLES if (folder / name).exists()]
-    if not singles:
-        raise InputError(f"{folder} holds no weights: expected one of {', '.join(INDEXES + SINGLES)}.")
-    return (singles[0],)
+def _random(model: str, shape: str, head: Path | None) -> Checkpoint:
+    if shape not in SHAPES:
+        raise InputError(f"model={model!r} is no known shape: it may be {', '.join(f'random:{name}' for name in SHAPES)}.")
+    config = SHAPES[shape]
+    return Checkpoint(model, config, ImageTransform(config.image_size, config.image_size), head=head)
 
 
-def find(model: str) -> Checkpoint:
-    """The checkpoint that the `model` parameter names; reads configuration only, no weights.
-
-    Raises InputError for an unknown random shape, a folder that is not there, or one without config or weights.
-    """
-    kind, _, shape = model.partition(":")
-    if kind == "random":
-        if shape not in SHAPES:
-            raise InputError(f"model={model!r} is no known shape: it may be {', '.join(f'random:{name}' for name in SHAPES)}.")
-        config = SHAPES[shape]
-        return Checkpoint(model, config, ImageTransform(config.image_size, config.image_size))
-    folder = EMBEDDED / "tiny-internvit" if model == "tiny" else Path(model).expanduser()
-    if not folder.is_dir():
-        raise InputError(f"model={model!r} is no folder on this machine: give the path of a model folder, 'tiny' or 'random:6b-224'.")
-    published = _json(folder / "config.json")
-    head = folder / HEAD_FILE
+def _in_folder(folder: Path, name: str, head: Path | None) -> Checkpoint:
+    published = shards.read_json(folder / "config.json")
     return Checkpoint(
-        name="tiny-internvit" if model == "tiny" else folder.resolve().name,
+        name=name,
         config=InternViTConfig.from_json(published),
         transform=read_transform(folder),
         published=published,
-        shards=_shards(folder),
-        head=head if head.exists() else None,
+        shards=shards.files_of(folder),
+        head=head or _own_head(folder),
     )
 
 
-def _tensors_of(shard: Path) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of one shard, memory-mapped, with its name."""
-    try:
-        if shard.suffix == ".safetensors":
-            with safe_open(shard, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118  safe_open is no mapping
-                    yield name, file.get_tensor(name)
-        else:
-            yield from torch.load(shard, map_location="cpu", weights_only=True, mmap=True).items()
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{shard} cannot be read as weights ({reason}): the file is damaged or incomplete, download it again.") from None
+def _in_file(path: Path, head: Path | None) -> Checkpoint:
+    """One of the authors' .pth files, or any one file of weights; its config is beside it or told from its tensors."""
+    shards.check_file(path)
+    beside = path.parent / "config.json"
+    published = shards.read_json(beside) if beside.exists() else {}
+    if published:
+        config, transform = InternViTConfig.from_json(published), read_transform(path.parent)
+    else:
+        config = authors.config_of({name: place.shape for name, place in shards.places_in(path).items()}, path)
+        transform = ImageTransform(config.image_size, config.image_size)
+    return Checkpoint(path.stem, config, transform, published, (path,), head or _own_head(path.parent))
 
 
-def _check_names(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], name: str) -> None:
+def find(model: str, head: str = "") -> Checkpoint:
+    """The checkpoint that the `model` parameter names, with the head that `head` names; reads configuration only, no weights.
+
+    A hub id is brought to this machine first. Raises InputError for an unknown random shape, a model that is not there, one without
+    config or weights, and for weight files that are missing, superfluous or no weights by their first bytes.
+    """
+    head_file = Path(head).expanduser() if head else None
+    if head_file:
+        check_head(head_file)
+    kind, _, shape = model.partition(":")
+    if kind == "random":
+        return _random(model, shape, head_file)
+    if model == "tiny":
+        return _in_folder(EMBEDDED / "tiny-internvit", "tiny-internvit", head_file)
+    place = Path(model).expanduser()
+    if place.is_file():
+        return _in_file(place, head_file)
+    if hub.is_id(model):
+        return _in_folder(hub.download(model), place.name, head_file)
+    if not place.is_dir():
+        raise InputError(f"model={model!r} is no folder on this machine: give the path of a model folder, 'tiny' or 'random:6b-224'.")
+    return _in_folder(place, place.resolve().name, head_file)
+
+
+def check(model: str, head: str = "") -> None:
+    """What can be told of `model` and `head` before a notebook starts, without a network; raises InputError as `find` does."""
+    find("tiny" if hub.is_id(model) else model, head)
+
+
+def _check_names(found: Mapping[str, Place], expected: Mapping[str, Tensor], name: str) -> None:
     """Raise InputError naming every tensor that is missing, unexpected or wrongly shaped."""
     problems = [f"{key} is missing" for key in expected if key not in found]
-    problems += [f"{key} is unexpected" for key in found if key not in expected]
+    problems += [f"{key} is unexpected (in {place.file.name})" for key, place in found.items() if key not in expected]
     problems += [
-        f"{key} has shape {tuple(found[key].shape)} where config.json implies {tuple(tensor.shape)}"
+        f"{key} (in {found[key].file.name}) has shape {found[key].shape} where config.json implies {tuple(tensor.shape)}"
         for key, tensor in expected.items()
-        if key in found and found[key].shape != tensor.shape
+        if key in found and found[key].shape != tuple(tensor.shape)
     ]
     if problems:
         more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
         raise InputError(f"The weights of {name} do not fit its config.json: {'; '.join(problems[:5])}{more}.")
 
 
-def _read_weights(checkpoint: Checkpoint, expected: Mapping[str, Tensor], device: Device, dtype: torch.dtype) -> dict[str, Tensor]:
-    """All tensors of all shards, each moved to the device as it is read."""
-    tensors: dict[str, Tensor] = {}
-    with tqdm(total=len(expected), desc="loading weights", unit="tensor", leave=False, delay=1) as progress:
-        for shard in checkpoint.shards:
-            for name, tensor in _tensors_of(shard):
-                tensors[name] = tensor.to(device.torch_device).to(dtype)
-                progress.update()
-    _check_names(tensors, expected, checkpoint.name)
-    return tensors
-
-
-def _random_tensor(name: str, like: Tensor, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-    """Weights under which activations keep their size and no two tensors are alike, so that a mix-up of tensors shows."""
-    centre, spread = 0.0, 0.02
-    if name.endswith(("ls1", "ls2")):
-        centre = 0.1
-    elif "norm" in name and name.endswith("weight"):
-        centre, spread = 1.0, 0.1
-    elif name.endswith("weight"):
-        spread = math.prod(like.shape[1:]) ** -0.5
-    return torch.empty(like.shape, dtype=dtype, device=generator.device).normal_(centre, spread, generator=generator)
-
-
-def _random_weights(checkpoint: Checkpoint, expected: Mapping[str, Tensor], device: Device, dtype: torch.dtype) -> dict[str, Tensor]:
-    generator = torch.Generator(device.torch_device).manual_seed(0)
-    names = tqdm(expected, desc=f"making {checkpoint.name}", unit="tensor", leave=False, delay=1)
-    return {name: _random_tensor(name, expected[name], generator, dtype) for name in names}
-
-
-def _head(checkpoint: Checkpoint, device: Device) -> tuple[ClassificationHead, tuple[str, ...]]:
-    """The folder's trained head, or a random one of the official shape with 1000 classes."""
-    width = checkpoint.config.hidden_size
-    if checkpoint.head is None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            head = ClassificationHead(width, 1000)
-        names = tuple(f"class {number}" for number in range(1000))
+def _read_weights(places: Mapping[str, Place], device: Device, dtype: torch.dtype) -> dict[str, Tensor]:
+    """All tensors, scanned for damage: memory-mapped where they can stay as they are, else each sent to the device as it is read."""
+    stay = device.type == "cpu" and all(place.dtype == dtype for place in places.values())
+    if stay:
+        tensors = shards.mapped(places)
     else:
-        tensors = dict(_tensors_of(checkpoint.head))
-        with safe_open(checkpoint.head, framework="pt") as file:
-            names = tuple(json.loads((file.metadata() or {}).get("classes", "[]")))
-        count = len(tensors.get("head.bias", names))
-        with torch.device("meta"):
-            head = ClassificationHead(width, count)
-        _check_names(tensors, head.state_dict(), checkpoint.head.name)
-        head.load_state_dict(tensors, strict=True, assign=True)
-        names = names or tuple(f"class {number}" for number in range(count))
-    return head.to(device.torch_device).eval().requires_grad_(False), names
+        tensors = {name: torch.empty(place.shape, dtype=dtype, device=device.torch_device) for name, place in places.items()}
+
+    def keep(chunk: Chunk) -> None:
+        part = tensors[chunk.name].view(-1)[chunk.begin : chunk.begin + len(chunk.values)]
+        part.copy_(chunk.values.to(device.torch_device))  # cast there
+
+    shards.scanned(places, (lambda _: None) if stay else keep, dtype)
+    return tensors
 
 
 def check_memory(checkpoint: Checkpoint, device: Device, dtype: torch.dtype) -> None:
@@ -244,31 +231,50 @@ def check_memory(checkpoint: Checkpoint, device: Device, dtype: torch.dtype) -> 
         )
 
 
-def load(checkpoint: Checkpoint, device: Device, dtype: torch.dtype) -> Loaded:
-    """Read or make the weights, straight to the device, into a network with the device's fused kernels.
+def _tensors(
+    checkpoint: Checkpoint, expected: Mapping[str, Tensor], device: Device, dtype: torch.dtype
+) -> tuple[dict[str, Tensor], Stored]:
+    """The network's tensors on the device, and what the files were found to hold."""
+    if checkpoint.is_random:
+        return random_weights(checkpoint.name, expected, device, dtype), Stored((), 0)
+    found = shards.places(checkpoint.shards)
+    places = {name: place for name, place in found.items() if not name.startswith(authors.IGNORED)}
+    _check_names(places, expected, checkpoint.name)
+    shards.check_index(checkpoint.shards, found)
+    dtypes = tuple(sorted({dtype_name(place.dtype) for place in places.values()}))
+    return _read_weights(places, device, dtype), Stored(dtypes, len(found) - len(places))
 
-    Raises InputError when they do not fit the config or the memory.
+
+def load(checkpoint: Checkpoint, device: Device, dtype: torch.dtype, verify: bool = False) -> Loaded:
+    """Read or make the weights, straight to the device, into a network with the device's fused kernels, those that the gate trusts.
+
+    `verify` computes the SHA-256 of every file, for the record. Host memory beyond the final network is the 64 MiB read ahead.
+    Raises InputError when the weights are damaged, or do not fit the config or the memory.
     """
     check_memory(checkpoint, device, dtype)
     with operators.standard_error() as lines:
         kernels, verdicts = gate.trusted(checkpoint.config, device, dtype)
         with torch.device("meta"):
             network = InternViT(checkpoint.config, kernels)
+        digests = {file.name: sha256(file) for file in checkpoint.shards} if verify else {}
         reset_host_peak()
         device.reset_peak_memory()
         began = time.perf_counter()
-        read = _random_weights if checkpoint.is_random else _read_weights
-        network.load_state_dict(read(checkpoint, network.state_dict(), device, dtype), strict=True, assign=True)
-        head, classes = _head(checkpoint, device)
+        tensors, stored = _tensors(checkpoint, network.state_dict(), device, dtype)
+        network.load_state_dict(tensors, strict=True, assign=True)
+        width = checkpoint.config.hidden_size
+        head = read_head(checkpoint.head, width) if checkpoint.head else random_head(width)
         device.synchronize()
     return Loaded(
         checkpoint=checkpoint,
         network=network.eval().requires_grad_(False),
-        head=head,
-        head_is_trained=checkpoint.head is not None,
-        classes=classes,
+        head=head.module.to(device.torch_device).eval().requires_grad_(False),
+        head_source=head,
+        classes=head.classes,
         device=device,
         dtype=dtype,
+        stored=stored,
+        sha256=digests,
         seconds=time.perf_counter() - began,
         host_peak_bytes=host_peak(),
         device_peak_bytes=device.peak_memory(),

@@ -225,7 +225,7 @@ class ClassificationHead(nn.Module):
 class Classifier(nn.Module):
     """InternViT and its head: pixels (B, 3, height, width) -> logits (B, classes)."""
 
-    def __init__(self, backbone: InternViT, head: ClassificationHead) -> None:
+    def __init__(self, backbone: InternViT, head: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head

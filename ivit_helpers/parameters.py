@@ -33,6 +33,7 @@ def _as_list(value: Any) -> Any:
 
 
 Whole = Annotated[int, BeforeValidator(_from_text)]
+Truth = Annotated[bool, BeforeValidator(_from_text)]
 Seconds = Annotated[float, BeforeValidator(_from_text)]
 Implementation = Literal["fused", "plain", "transformers"]
 
@@ -46,7 +47,7 @@ class Parameters(BaseModel):
         "tiny",
         min_length=1,
         description='"tiny" (embedded), "random:6b-224", "random:6b-448", "random:300m-448" or "random:tiny-224" '
-        "(random weights, no download), or the path of a model folder",
+        "(random weights, no download), the path of a model folder or of an author's .pth file, or a hub id, owner/name",
     )
     device: str = Field(
         "auto",
@@ -57,6 +58,7 @@ class Parameters(BaseModel):
         "auto",
         description='"auto" (bfloat16 where the device multiplies it, else float32), "bfloat16", "float16" or "float32"',
     )
+    verify: Truth = Field(False, description="SHA-256 of every weights file in the record, true or false")
     out: str = Field("", description="folder for the record and the tables; empty: reports/<UTC time>-<model>-<device>")
 
 
@@ -90,6 +92,7 @@ class AccuracyParameters(Parameters):
     """Does it still classify?"""
 
     data: str = Field("digits", min_length=1, description='a folder of class folders, "digits" (embedded) or "synthetic"')
+    head: str = Field("", description="a classification head, .pth or .safetensors; empty: the model folder's own")
     batch_size: Whole = Field(8, ge=1, le=4096, description="images a batch, a whole number from 1 to 4096")
     limit: Whole = Field(0, ge=0, description="evaluate that many images, drawn at random; 0: all of them")
     seed: Whole = Field(0, ge=0, description="seed of the draw and of synthetic images, a whole number")

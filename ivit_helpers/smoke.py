@@ -39,8 +39,9 @@ def weights(run: Run, loaded: Loaded) -> tables.Facts:
     run.note(model=described, caveats=environment.caveats(loaded.device, described))
     for verdict in loaded.kernel_verdicts:
         run.check(f"fused {verdict.kernel}", not verdict.refused, str(verdict) + ("; the plain one is used" if verdict.refused else ""))
-    source = f"{described['shards']} shards" if described["shards"] else "a seeded generator"
-    run.check("weights", True, f"{described['tensors']} tensors from {source}, every name and shape as config.json implies")
+    read = f"{described['shards']} shards, every value finite, no part filled with zeros"
+    source = read if described["shards"] else "a seeded generator"
+    run.check("weights", True, f"{described['tensors']} tensors, every name and shape as config.json implies, from {source}")
     return tables.facts(described, "Weights")
 
 

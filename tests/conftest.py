@@ -2,6 +2,8 @@
 
 import json
 import os
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 
 from ivit_helpers import checkpoint, device
 from ivit_helpers.network import InternViT, InternViTConfig
+from ivit_helpers.random_weights import random_tensor
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # no progress bars in captured output
 collect_ignore = [] if "NPU_RIG" in os.environ else ["npu"]  # `make test-npu` runs those on the rig
@@ -20,7 +23,7 @@ def randomised(config: InternViTConfig, seed: int = 0) -> InternViT:
     network = InternViT(config).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in network.state_dict().items():
-        tensor.copy_(checkpoint._random_tensor(name, tensor, generator, torch.float32))
+        tensor.copy_(random_tensor(name, tensor, generator, torch.float32))
     return network
 
 
@@ -54,6 +57,23 @@ def model_folder(tmp_path: Path, small_network: InternViT) -> Path:
         where |= dict.fromkeys(part, file)
     (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))
     return folder
+
+
+@pytest.fixture
+def configuration(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """A yacs.config.CfgNode as yacs has it: a dict with attributes of its own. yacs need not be installed."""
+
+    class CfgNode(dict[str, object]):
+        def __init__(self, content: dict[str, object] | None = None) -> None:
+            super().__init__(content or {})
+            self.__dict__["__immutable__"] = True
+
+    CfgNode.__module__, CfgNode.__qualname__ = "yacs.config", "CfgNode"
+    module = types.ModuleType("yacs.config")
+    module.CfgNode = CfgNode  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "yacs", types.ModuleType("yacs"))
+    monkeypatch.setitem(sys.modules, "yacs.config", module)
+    return CfgNode({"MODEL": CfgNode({"TYPE": "intern_vit_6b"}), "EPOCHS": 10})
 
 
 @pytest.fixture(scope="session")
