@@ -14,7 +14,6 @@ the classification head lies beside them in classification_head.safetensors.
 import json
 import math
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -34,24 +33,11 @@ from ivit_helpers.network import SHAPES, ClassificationHead, InternViT
 HERE = Path(__file__).resolve().parent
 CONFIG = SHAPES["tiny-224"]
 BATCH = 32
-
-
 MIXED = 0.66  # of the images are mixtures of two
 TEMPERATURE = 1.5
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of the training."""
-
-    name: str
-    epochs: int
-    every_patch: bool
-    """else one patch of each square of four, drawn anew for each image: four times as fast"""
-    peak_lr: float
-
-
-STAGES = (Stage("a quarter of the patches", 70, False, 1.5e-3), Stage("all patches", 6, True, 3e-4))
+EPOCHS = 50
+SHORT = 45  # epochs on one patch of each square of four, drawn anew for each image: four times as fast as all of them
+PEAK_LEARNING_RATE = 1.5e-3
 CLASSES = [str(digit) for digit in range(10)]
 PUBLISHED_CONFIG = {
     "architectures": ["InternVisionModel"],
@@ -152,13 +138,12 @@ def some_patches(tokens: Tensor) -> Tensor:
 
 
 def positions() -> Tensor:
-    """Sines and cosines of row and column (1, 1 + G * G, C) to begin with, so that near patches look alike from the start."""
+    """Sines and cosines of row and column of each patch (G * G, C) to begin with, so that near patches look alike from the start."""
     frequencies = 100 ** -torch.linspace(0, 1, CONFIG.hidden_size // 4 + 1)[:-1]
     angles = torch.arange(CONFIG.grid).outer(frequencies)
     waves = 0.5 * torch.cat([angles.sin(), angles.cos()], dim=1)  # (G, C / 2)
     rows, columns = torch.meshgrid(torch.arange(CONFIG.grid), torch.arange(CONFIG.grid), indexing="ij")
-    patches = torch.cat([waves[rows.flatten()], waves[columns.flatten()]], dim=1)
-    return torch.cat([torch.zeros(1, CONFIG.hidden_size), patches])[None]
+    return torch.cat([waves[rows.flatten()], waves[columns.flatten()]], dim=1)
 
 
 def initialised() -> tuple[InternViT, ClassificationHead]:
@@ -171,39 +156,45 @@ def initialised() -> tuple[InternViT, ClassificationHead]:
             torch.nn.init.trunc_normal_(parameter, std=0.02)
         elif name.endswith("bias"):
             torch.nn.init.zeros_(parameter)
-    network.embeddings.position_embedding.data.copy_(positions())
+    network.embeddings.position_embedding.data[0, 1:] = positions()
     return network, head
 
 
 def lesson(pixels: Tensor, teachers: list[nn.Module]) -> tuple[Tensor, Tensor]:
     """Distorted images, most of them mixed with another (B, 3, H, W), and the teachers' mean answer to each (B, classes)."""
     seen = jittered(pixels)
-    share = torch.where(torch.rand(len(seen)) < MIXED, torch.rand(len(seen)), 1.0).view(-1, 1, 1, 1)
+    share = torch.rand(len(seen), 1, 1, 1)
+    share[torch.rand(len(seen)) > MIXED] = 1
     seen = share * seen + (1 - share) * seen.roll(1, 0)
     with torch.no_grad():
         answers = torch.stack([(teacher(small(seen)) / TEMPERATURE).softmax(-1) for teacher in teachers])
     return seen, answers.mean(0)
 
 
-def train(network: InternViT, head: ClassificationHead, teachers: list[nn.Module], pixels: Tensor, stage: Stage) -> None:
-    """AdamW with a one-cycle schedule, towards the teachers' answers. Weight decay on matrices only."""
-    matrices = [p for name, p in [*network.named_parameters(), *head.named_parameters()] if p.ndim > 1 and "position" not in name]
-    rest = [p for name, p in [*network.named_parameters(), *head.named_parameters()] if not (p.ndim > 1 and "position" not in name)]
-    groups = [{"params": matrices, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=stage.peak_lr, betas=(0.9, 0.98))
-    steps = len(pixels) // BATCH
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, stage.peak_lr, total_steps=stage.epochs * steps, pct_start=0.1)
-    progress = trange(stage.epochs, desc=stage.name, unit="epoch")
-    for _ in progress:
+def optimiser_of(network: InternViT, head: ClassificationHead) -> torch.optim.Optimizer:
+    """AdamW with weight decay on matrices only."""
+    named = [*network.named_parameters(), *head.named_parameters()]
+    decayed = [parameter for name, parameter in named if parameter.ndim > 1 and "position" not in name]
+    rest = [parameter for name, parameter in named if parameter.ndim == 1 or "position" in name]
+    return torch.optim.AdamW([{"params": decayed, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}], betas=(0.9, 0.98))
+
+
+def train(network: InternViT, head: ClassificationHead, teachers: list[nn.Module], pixels: Tensor) -> None:
+    """Towards the teachers' answers, with a one-cycle schedule."""
+    parameters = [*network.parameters(), *head.parameters()]
+    optimiser, steps = optimiser_of(network, head), len(pixels) // BATCH
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_LEARNING_RATE, total_steps=EPOCHS * steps, pct_start=0.1)
+    progress = trange(EPOCHS, desc="student", unit="epoch")
+    for epoch in progress:
         losses = []
         for batch in torch.randperm(len(pixels)).split(BATCH)[:steps]:
             seen, answers = lesson(pixels[batch], teachers)
             tokens = network.embeddings(seen)
-            logits = head(network.encoder(tokens if stage.every_patch else some_patches(tokens)))
+            logits = head(network.encoder(some_patches(tokens) if epoch < SHORT else tokens))
             loss = F.kl_div((logits / TEMPERATURE).log_softmax(-1), answers, reduction="batchmean")
             optimiser.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_([*matrices, *rest], 1.0)
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
             schedule.step()
             losses.append(loss.item())
@@ -265,8 +256,7 @@ def main(seed: int) -> None:
     targets = torch.tensor(labels[:first])
     teachers = [trained_teacher(pixels, targets, f"teacher {number}") for number in (1, 2, 3)]
     network, head = initialised()
-    for stage in STAGES:
-        train(network, head, teachers, pixels, stage)
+    train(network, head, teachers, pixels)
     network.eval()
     head.eval()
     measure_statistics(network, head, pixels)
