@@ -71,9 +71,10 @@ def apply(images: LabelledImages, written: dict[str, str], folder: Path) -> Labe
     """Label images by their file names; folders and suffix do not count. A name without an image stays in the set, as a missing one."""
     labels = {PurePosixPath(name).stem: label for name, label in written.items()}
     there = Counter(path.stem for path in images.paths)
-    twice = [stem for stem, count in there.items() if count > 1] or ([images.name] if len(labels) < len(written) else [])
-    if twice:
-        raise InputError(f"Several images of {folder} are called {twice[0]}, so labels cannot be told apart by file name: rename them.")
+    for stems in (there, Counter(PurePosixPath(name).stem for name in written)):
+        stem, count = max(stems.items(), key=lambda item: item[1], default=("", 0))
+        if count > 1:
+            raise InputError(f"{count} images of {folder} are called {stem}, so labels cannot be told apart by file name: rename them.")
     absent = [PurePosixPath(name).name for name in written if PurePosixPath(name).stem not in there]
     if len(absent) == len(written):
         raise InputError(f"None of the {len(written):,} images that the labels name is in {folder}: do the two belong together?")

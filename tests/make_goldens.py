@@ -58,9 +58,7 @@ def torchvision_transforms():
 def main():
     sys.path[:0] = sys.argv[1:]
     transforms, version = torchvision_transforms()
-    crop = transforms.Compose(
-        [transforms.Resize(224, interpolation=transforms.InterpolationMode.BICUBIC), transforms.CenterCrop(224)]
-    )
+    crop = transforms.Compose([transforms.Resize(224, interpolation=transforms.InterpolationMode.BICUBIC), transforms.CenterCrop(224)])
     values = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
     rows = []
     for width, height in sizes():
