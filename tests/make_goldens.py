@@ -2,8 +2,11 @@
 
     python tests/make_goldens.py [FOLDER]      FOLDER: an unpacked torchvision wheel, where it is not installed
 
-The tests need the file alone. torchvision cannot be imported beside a CPU build of torch from the package index, because its
-compiled operators are missing; declaring them first is enough, since transforms of PIL images use none of them.
+Every run adds what its own version of Pillow makes: from 13.0 on, Pillow shrinks pictures more than twice as high as wide
+otherwise than before, and torchvision inherits that. The tests need the file alone.
+
+torchvision cannot be imported beside a CPU build of torch from the package index, because its compiled operators are missing;
+declaring them first is enough, since transforms of PIL images use none of them.
 """
 
 import hashlib
@@ -60,11 +63,15 @@ def main():
     transforms, version = torchvision_transforms()
     crop = transforms.Compose([transforms.Resize(224, interpolation=transforms.InterpolationMode.BICUBIC), transforms.CenterCrop(224)])
     values = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
+    known = json.loads(GOLDENS.read_text()) if GOLDENS.exists() else {"made_with": [], "sizes": []}
+    before = {(width, height): found for width, height, *found in known["sizes"]}
     rows = []
-    for width, height in sizes():
-        cropped = crop(picture(width, height))
-        rows.append([width, height, checksum(np.array(cropped)), checksum(values(cropped).numpy())])
-    made_with = {"torchvision": version, "Pillow": PIL.__version__, "torch": torch.__version__}
+    for size in sizes():
+        cropped = crop(picture(*size))
+        pixels, numbers = checksum(np.array(cropped)), checksum(values(cropped).numpy())
+        old_pixels, old_numbers = before.get(size, ([], []))
+        rows.append([*size, sorted({*old_pixels, pixels}), sorted({*old_numbers, numbers})])
+    made_with = [*known["made_with"], f"torchvision {version}, Pillow {PIL.__version__}, torch {torch.__version__}"]
     lines = ",\n".join(json.dumps(row) for row in rows)
     GOLDENS.write_text(f'{{"made_with": {json.dumps(made_with)},\n"sizes": [\n{lines}\n]}}\n')
 

@@ -97,10 +97,10 @@ GOLDENS = json.loads(GOLDENS_FILE.read_text())
 
 @pytest.mark.parametrize(("width", "height", "pixels", "values"), GOLDENS["sizes"])
 def test_pixels_and_values_are_torchvisions(width, height, pixels, values):
-    """The crop must be equal to the bit wherever Pillow's own resampling is that of the goldens."""
+    """Equal to the bit, by one of the two ways in which versions of Pillow shrink high pictures."""
     image = picture(width, height)
-    assert checksum(np.array(ImageTransform().crop(image))) == pixels, GOLDENS["made_with"]
-    assert checksum(ImageTransform()(image).numpy()) == values
+    assert checksum(np.array(ImageTransform().crop(image))) in pixels, GOLDENS["made_with"]
+    assert checksum(ImageTransform()(image).numpy()) in values
 
 
 def test_the_goldens_hold_every_margin_and_both_directions():
