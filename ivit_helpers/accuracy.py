@@ -29,12 +29,17 @@ def begin(run: Run, loaded: Loaded, images: LabelledImages) -> tables.Facts:
             "model": described["name"],
             "classes of the model": described["classes"],
             "head": "trained" if loaded.head_is_trained else "random",
-            "image set": RULES[images.name].title if images.name in RULES else images.name,
+            "image set": title(images.name),
             "images": f"{len(images):,} drawn from {images.drawn_from:,}" if images.drawn_from else len(images),
             "classes that may be answered": len(images.answers or images.classes),
             "dtype": described["dtype"],
         }
     )
+
+
+def title(image_set: str) -> str:
+    """What a reader calls a set."""
+    return RULES[image_set].title if image_set in RULES else image_set
 
 
 def keep(run: Run, predictions: Predictions, loaded: Loaded, bad_limit: int = 0) -> dict[str, Any]:
@@ -148,8 +153,8 @@ def mistakes(predictions: Predictions, images: LabelledImages, loaded: Loaded, c
 def headline(row: dict[str, Any], loaded: Loaded) -> str:
     """The key figure of an accuracy run in words."""
     if not claims_accuracy(row, loaded):
-        return f"{row['images']} images of {row['set']} went through the pipeline"
+        return f"{row['images']} images of {title(row['set'])} went through the pipeline"
     return (
         f"Top-1 {row['top1']:.2%} (95 % interval {row['top1_low']:.2%} to {row['top1_high']:.2%}), top-5 {row['top5']:.2%}, "
-        f"on {row['scored']} of {row['images']} images of {row['set']}"
+        f"on {row['scored']} of {row['images']} images of {title(row['set'])}"
     )

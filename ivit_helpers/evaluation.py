@@ -171,10 +171,9 @@ def hits(scored: pd.DataFrame, best: int) -> pd.Series:
     columns = [f"class{k}" for k in range(1, best + 1) if f"class{k}" in scored]
     found: pd.Series = scored[columns].eq(scored["label"], axis=0).any(axis=1)
     if "also" in scored:
-        several = scored[scored["also"].fillna("") != ""]
-        found = found.astype(bool)
-        for row, also in several["also"].items():
-            found[row] |= not set(map(int, also.split())).isdisjoint(several.loc[row, columns])
+        others = scored["also"].fillna("").str.split().explode().dropna().astype(int)  # a row of its own for each further right class
+        matches = (scored.loc[others.index, columns].to_numpy() == others.to_numpy()[:, None]).any(axis=1)
+        found[others.index[matches]] = True
     return found
 
 

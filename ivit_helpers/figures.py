@@ -167,7 +167,7 @@ def intervals(row: Row, published: PublishedAccuracy | None = None) -> Figure:
         for place, best in enumerate(("top5", "top1")):
             middle, low, high = (100 * row[f"{best}{part}"] for part in ("", "_low", "_high"))
             axes.errorbar(middle, place, xerr=[[middle - low], [high - middle]], fmt="o", capsize=5, color=theme.series[0])
-            axes.annotate(f"{middle:.2f} %", (middle, place), textcoords="offset points", xytext=(0, 9), ha="center")
+            axes.annotate(f"{middle:.2f} %", (middle, place), textcoords="offset points", xytext=(0, 12), ha="center")
             if published:
                 there = 100 * getattr(published, best)
                 axes.plot(there, place, "|", markersize=20, markeredgewidth=2, color=theme.series[1])
@@ -177,7 +177,7 @@ def intervals(row: Row, published: PublishedAccuracy | None = None) -> Figure:
         axes.set_ylim(-0.6, 1.6)
         low, high = axes.get_xlim()
         axes.set_xlim(max(0, low - 1), min(101, high + 1))
-        axes.set_xlabel(f"% of {row['scored']} scored images, 95 % interval")
+        axes.set_xlabel(f"% of {row['scored']:,} scored images, 95 % interval")
 
     alt = "; ".join(
         f"{best}: {row[best]:.2%}, 95 % interval {row[best + '_low']:.2%} to {row[best + '_high']:.2%}" for best in ("top1", "top5")
