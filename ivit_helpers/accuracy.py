@@ -2,14 +2,18 @@
 
 from typing import Any
 
-from ivit_helpers import drawing, environment, evaluation, figures, published, tables
+from ivit_helpers import alignment, drawing, environment, evaluation, figures, published, tables
 from ivit_helpers.checkpoint import Loaded
 from ivit_helpers.evaluation import Predictions
 from ivit_helpers.images import LabelledImages
+from ivit_helpers.label_rules import RULES
 from ivit_helpers.pictures import Gallery
+from ivit_helpers.published import PublishedAccuracy
 from ivit_helpers.record import Run
 
 NOTHING_CLAIMED = "pipeline only, no accuracy is claimed"
+SHOWN = 20
+SURE = 0.999
 
 
 def begin(run: Run, loaded: Loaded, images: LabelledImages) -> tables.Facts:
@@ -25,32 +29,73 @@ def begin(run: Run, loaded: Loaded, images: LabelledImages) -> tables.Facts:
             "model": described["name"],
             "classes of the model": described["classes"],
             "head": "trained" if loaded.head_is_trained else "random",
-            "image set": images.name,
-            "images": len(images),
-            "classes of the set": len(images.classes),
+            "image set": title(images.name),
+            "images": f"{len(images):,} drawn from {images.drawn_from:,}" if images.drawn_from else len(images),
+            "classes that may be answered": len(images.answers or images.classes),
             "dtype": described["dtype"],
         }
     )
 
 
-def keep(run: Run, predictions: Predictions, loaded: Loaded) -> dict[str, Any]:
-    """Keep the predictions and the record's row, and make the checks. Returns the row."""
+def title(image_set: str) -> str:
+    """What a reader calls a set."""
+    return RULES[image_set].title if image_set in RULES else image_set
+
+
+def keep(run: Run, predictions: Predictions, loaded: Loaded, bad_limit: int = 0) -> dict[str, Any]:
+    """Keep the predictions and the record's row, and make the checks. Returns the row.
+
+    bad_limit: how many images may be unreadable, missing or non-finite.
+    """
     row = evaluation.accuracy(predictions)
     run.note(rows=[row | {"batch_seconds": predictions.batches["seconds"].tolist()}])
     run.table("predictions", predictions.table)
     outcomes = sum(row[outcome] for outcome in evaluation.OUTCOMES)
     run.check("every image accounted for", outcomes == row["images"], f"{outcomes} outcomes for {row['images']} images")
-    bad = evaluation.not_scored(predictions)
-    listed = "; ".join(f"{item.path} ({item.outcome}: {item.reason})" for item in bad.head(5).itertuples())
-    run.check("no image was lost", bad.empty, f"{len(bad)} unreadable, missing or non-finite{': ' + listed if listed else ''}")
+    _check_lost(run, predictions, bad_limit)
+    _check_alignment(run, predictions, loaded)
     _check_accuracy(run, row, loaded)
     return row
 
 
+def _check_lost(run: Run, predictions: Predictions, bad_limit: int) -> None:
+    left_out = evaluation.not_scored(predictions)
+    lost = left_out[left_out["outcome"].isin(evaluation.LOST)]
+    listed = "; ".join(f"{item.path} ({item.outcome}: {item.reason})" for item in lost.head(5).itertuples())
+    allowed = f", up to {bad_limit} are accepted" if bad_limit else ""
+    detail = f"{len(lost)} unreadable, missing or non-finite{allowed}{': ' + listed if listed else ''}"
+    run.check("no image was lost", len(lost) <= bad_limit, detail)
+
+
+def left_out(run: Run, predictions: Predictions) -> tables.Table:
+    """The images that were not scored, with path and reason: the first here, all of them in accuracy_not_scored.csv."""
+    found = run.table("not_scored", evaluation.not_scored(predictions))
+    if found.empty:
+        return tables.Table([{"not scored": "none"}])
+    rows = [{"image": str(item.path), "outcome": str(item.outcome), "reason": str(item.reason)} for item in found.head(SHOWN).itertuples()]
+    return tables.Table(rows, f"Not scored: {min(SHOWN, len(found))} of {len(found):,}, all of them in accuracy_not_scored.csv")
+
+
+def _check_alignment(run: Run, predictions: Predictions, loaded: Loaded) -> None:
+    name = "labels and classes line up"
+    found = alignment.check(predictions) if loaded.head_is_trained else None
+    if found:
+        run.check(name, not found.near_chance, str(found))
+    elif loaded.head_is_trained:
+        run.check(name, None, f"{len(predictions.scored)} scored images are too few to tell, it takes {alignment.LEAST_IMAGES}")
+
+
+def reference(row: dict[str, Any], loaded: Loaded) -> PublishedAccuracy | None:
+    """What was published for this network on this set; None where nothing was, or where the head is no trained one."""
+    return published.accuracy(loaded.network.config, row["set"]) if claims_accuracy(row, loaded) else None
+
+
 def _check_accuracy(run: Run, row: dict[str, Any], loaded: Loaded) -> None:
-    least = published.least_top1(loaded.checkpoint.name, row["set"])
+    least, expected = published.least_top1(loaded.checkpoint.name, row["set"]), reference(row, loaded)
     if not claims_accuracy(row, loaded):
         run.check("accuracy", None, NOTHING_CLAIMED)
+    elif expected:
+        run.check("accuracy", *_judged(row, expected))
     elif least is None:
         run.check("accuracy", None, f"top-1 {row['top1']:.2%}; there is no published figure for this model on {row['set']}")
     else:
@@ -59,16 +104,35 @@ def _check_accuracy(run: Run, row: dict[str, Any], loaded: Loaded) -> None:
         )
 
 
+def _judged(row: dict[str, Any], expected: PublishedAccuracy) -> tuple[bool | None, str]:
+    """Whether the published figures were reached, and why.
+
+    On the whole set both must be within the tolerance. On images drawn at random from it a published figure outside the 99.9 %
+    interval is a failure, and one inside proves nothing. Other images, a few classes for example, may be easier or harder.
+    """
+    both = {"top-1": (row["top1"], expected.top1), "top-5": (row["top5"], expected.top5)}
+    said = ", ".join(f"{name} {here:.3%} ({100 * (here - there):+.3f} points)" for name, (here, there) in both.items())
+    needed = f"within {100 * expected.tolerance:g} points of the published figures"
+    if row["drawn_from"] is None and row["images"] == expected.images:
+        return all(abs(here - there) <= expected.tolerance + 1e-9 for here, there in both.values()), f"{said}; {needed} is demanded"
+    only = f"{said}; these are {row['images']:,} images, and only all {expected.images:,} of the set could be held to be {needed}"
+    if row["drawn_from"] != expected.images:
+        return None, only
+    limits = {best: evaluation.wilson(row[f"{best}_hits"], row["scored"], SURE) for best in ("top1", "top5")}
+    outside = [best for best, (low, high) in limits.items() if not low <= getattr(expected, best) <= high]
+    return (False, f"{only}; the published figure lies outside the 99.9 % interval of this draw") if outside else (None, only)
+
+
 def claims_accuracy(row: dict[str, Any], loaded: Loaded) -> bool:
     """Whether labels and a trained head were there at all."""
     return bool(row["scored"]) and loaded.head_is_trained
 
 
-def overview(predictions: Predictions, row: dict[str, Any]) -> object:
-    """Top-1 and top-5 with intervals, and the accuracy of each class."""
+def overview(predictions: Predictions, row: dict[str, Any], expected: PublishedAccuracy | None = None) -> object:
+    """Top-1 and top-5 with intervals beside the published figures, and the accuracy of each class."""
     if not row["scored"]:
         return tables.Table([{"accuracy": NOTHING_CLAIMED}])
-    return drawing.SideBySide(figures.intervals(row), figures.class_accuracy(evaluation.per_class(predictions)))
+    return drawing.SideBySide(figures.intervals(row, expected), figures.class_accuracy(evaluation.per_class(predictions)))
 
 
 def class_figures(predictions: Predictions) -> object:
@@ -89,8 +153,8 @@ def mistakes(predictions: Predictions, images: LabelledImages, loaded: Loaded, c
 def headline(row: dict[str, Any], loaded: Loaded) -> str:
     """The key figure of an accuracy run in words."""
     if not claims_accuracy(row, loaded):
-        return f"{row['images']} images of {row['set']} went through the pipeline"
+        return f"{row['images']} images of {title(row['set'])} went through the pipeline"
     return (
         f"Top-1 {row['top1']:.2%} (95 % interval {row['top1_low']:.2%} to {row['top1_high']:.2%}), top-5 {row['top5']:.2%}, "
-        f"on {row['scored']} of {row['images']} images of {row['set']}"
+        f"on {row['scored']} of {row['images']} images of {title(row['set'])}"
     )

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ivit_helpers.drawing import LIGHT, Figure, Theme, draw
+from ivit_helpers.published import PublishedAccuracy
 
 Row = Mapping[str, Any]
 MARKERS, LINES = "osD^v", ("-", "--", "-.", ":")
@@ -159,26 +160,30 @@ def layer_errors(ours: Sequence[float], theirs: Sequence[float], dtype: str) -> 
     return draw(plot, f"Distance from the truth, block by block ({dtype})", alt)
 
 
-def intervals(row: Row, references: Mapping[str, float] | None = None) -> Figure:
-    """Top-1 and top-5 with their 95 % intervals; published figures as vertical marks."""
+def intervals(row: Row, published: PublishedAccuracy | None = None) -> Figure:
+    """Top-1 and top-5 with their 95 % intervals; published figures as labelled vertical marks."""
 
     def plot(axes: Axes, theme: Theme) -> None:
         for place, best in enumerate(("top5", "top1")):
             middle, low, high = (100 * row[f"{best}{part}"] for part in ("", "_low", "_high"))
             axes.errorbar(middle, place, xerr=[[middle - low], [high - middle]], fmt="o", capsize=5, color=theme.series[0])
-            axes.annotate(f"{middle:.2f} %", (middle, place), textcoords="offset points", xytext=(0, 9), ha="center")
-            if references and best in references:
-                axes.plot(100 * references[best], place, marker="|", markersize=18, color=theme.series[1])
+            axes.annotate(f"{middle:.2f} %", (middle, place), textcoords="offset points", xytext=(0, 12), ha="center")
+            if published:
+                there = 100 * getattr(published, best)
+                axes.plot(there, place, "|", markersize=20, markeredgewidth=2, color=theme.series[1])
+                axes.annotate(f"published {there:.2f} %", (there, place), textcoords="offset points", xytext=(0, -18), ha="center",
+                              color=theme.series[1], fontsize=8.5)  # fmt: skip
         axes.set_yticks([0, 1], ["top-5", "top-1"])
         axes.set_ylim(-0.6, 1.6)
         low, high = axes.get_xlim()
         axes.set_xlim(max(0, low - 1), min(101, high + 1))
-        axes.set_xlabel(f"% of {row['scored']} scored images, 95 % interval")
+        axes.set_xlabel(f"% of {row['scored']:,} scored images, 95 % interval")
 
     alt = "; ".join(
         f"{best}: {row[best]:.2%}, 95 % interval {row[best + '_low']:.2%} to {row[best + '_high']:.2%}" for best in ("top1", "top5")
     )
-    return draw(plot, "Accuracy", f"{alt}; of {row['scored']} images.", height=2.4)
+    theirs = f" Published, not measured here: top1 {published.top1:.2%}, top5 {published.top5:.2%}." if published else ""
+    return draw(plot, "Accuracy", f"{alt}; of {row['scored']} images.{theirs}", height=2.4)
 
 
 def class_accuracy(frame: pd.DataFrame, most: int = 20) -> Figure:
