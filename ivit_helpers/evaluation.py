@@ -3,7 +3,8 @@
 Every image ends in exactly one of the outcomes below. None is replaced by another, none is left out of the totals.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,9 @@ from scipy.stats import binomtest
 from torch import Tensor
 from tqdm import tqdm
 
+from ivit_helpers import decoding
 from ivit_helpers.checkpoint import Loaded
+from ivit_helpers.decoding import Decoded
 from ivit_helpers.errors import InputError
 from ivit_helpers.images import LabelledImages
 from ivit_helpers.timing import timed
@@ -29,7 +32,8 @@ class Predictions:
     set_name: str
     classes: tuple[str, ...]
     table: pd.DataFrame
-    """One row an image: path, label, outcome, reason, class1..class5, score1..score5 (softmax)"""
+    """One row an image: id (the same on every machine), path, label, outcome, reason, pixels (checksum of what the network was
+    given), class1..class5, score1..score5 (softmax), margin (logit of class1 less that of class2)"""
     batches: pd.DataFrame
     """One row a batch, in order: images, seconds (forward pass only, synchronised)"""
 
@@ -53,26 +57,17 @@ def class_indices(images: LabelledImages, classes: Sequence[str]) -> list[int]:
     return list(range(len(images.classes)))
 
 
-def _decoded(images: LabelledImages, loaded: Loaded) -> Iterator[tuple[int, Tensor | None, str, str]]:
-    """(number, pixel values or None, outcome, reason) of every image, in order."""
-    for number, label in enumerate(images.labels):
-        try:
-            pixels = loaded.checkpoint.transform(images.image(number))
-        except FileNotFoundError:
-            yield number, None, "missing", "no such file"
-        except (OSError, ValueError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
-            yield number, None, "unreadable", str(error).splitlines()[0]
-        else:
-            yield number, pixels, "scored" if label is not None else "unlabelled", ""
-
-
 def _best_of(logits: Tensor) -> list[dict[str, Any]]:
-    """class1..class5 and score1..score5 of each row of logits (B, classes); empty where a logit is not finite."""
+    """class1..class5, score1..score5 and margin of each row of logits (B, classes); empty where a logit is not finite."""
     count = min(BEST, logits.shape[-1])
     scores, found = logits.float().softmax(-1).topk(count)
+    first = logits.float().gather(-1, found[:, :2])
+    margins = (first[:, 0] - first[:, -1]).tolist()
     finite = logits.isfinite().all(-1).tolist()
     return [
-        {f"class{k + 1}": int(found[row, k]) for k in range(count)} | {f"score{k + 1}": float(scores[row, k]) for k in range(count)}
+        {f"class{k + 1}": int(found[row, k]) for k in range(count)}
+        | {f"score{k + 1}": float(scores[row, k]) for k in range(count)}
+        | {"margin": margins[row]}
         if finite[row]
         else {}
         for row in range(len(logits))
@@ -88,46 +83,45 @@ def _classify(pixels: Tensor, loaded: Loaded) -> tuple[Tensor, float]:
     return out[0].float().cpu(), seconds
 
 
-def predict(loaded: Loaded, images: LabelledImages, batch_size: int) -> Predictions:
-    """Classify every image of a set, in order."""
+def predict(loaded: Loaded, images: LabelledImages, batch_size: int, workers: int = decoding.AUTO) -> Predictions:
+    """Classify every image of a set, in order; `workers` as for decoding.batches."""
     index_of = class_indices(images, loaded.classes)
     rows: list[dict[str, Any]] = []
-    batches: list[dict[str, Any]] = []
-    waiting: list[tuple[int, Tensor]] = []
-
-    def flush() -> None:
-        if not waiting:
-            return
-        logits, seconds = _classify(torch.stack([pixels for _, pixels in waiting]), loaded)
-        batches.append({"images": len(waiting), "seconds": seconds})
-        for (number, _), best in zip(waiting, _best_of(logits), strict=True):
-            rows[number] |= best or {"outcome": "nonfinite", "reason": "a logit is not finite"}
-        waiting.clear()
-
-    progress = tqdm(_decoded(images, loaded), total=len(images), desc=images.name, unit="image", leave=False, delay=1)
-    for number, pixels, outcome, reason in progress:
-        label = images.labels[number]
-        rows.append(
-            {
-                "path": str(images.paths[number]),
-                "label": None if label is None else index_of[label],
-                "outcome": outcome,
-                "reason": reason,
-            }
-        )
-        if pixels is not None:
-            waiting.append((number, pixels))
-        if len(waiting) == batch_size:
-            flush()
-    flush()
+    times: list[dict[str, Any]] = []
+    with (
+        tqdm(total=len(images), desc=images.name, unit="image", leave=False, delay=1) as progress,
+        closing(decoding.batches(images, loaded.checkpoint.transform, batch_size, workers)) as batches,
+    ):
+        for batch in batches:
+            rows += [_row(images, one, index_of) for one in batch.images]
+            if batch.numbers:
+                logits, seconds = _classify(torch.from_numpy(batch.pixels), loaded)
+                times.append({"images": len(batch.numbers), "seconds": seconds})
+                for number, best in zip(batch.numbers, _best_of(logits), strict=True):
+                    rows[number] |= best or {"outcome": "nonfinite", "reason": "a logit is not finite"}
+            progress.update(len(batch.images))
     table = pd.DataFrame(rows).reindex(columns=_columns(len(loaded.classes)))
     counts = {name: "Int64" for name in table.columns if name == "label" or name.startswith("class")}
-    return Predictions(images.name, loaded.classes, table.astype(counts), pd.DataFrame(batches, columns=["images", "seconds"]))
+    return Predictions(images.name, loaded.classes, table.astype(counts), pd.DataFrame(times, columns=["images", "seconds"]))
+
+
+def _row(images: LabelledImages, one: Decoded, index_of: Sequence[int]) -> dict[str, Any]:
+    """What is known of an image before the model has seen it."""
+    label = images.labels[one.number]
+    return {
+        "id": images.identity(one.number),
+        "path": str(images.paths[one.number]),
+        "label": None if label is None else index_of[label],
+        "outcome": one.fault or ("unlabelled" if label is None else "scored"),
+        "reason": one.reason,
+        "pixels": one.checksum,
+    }
 
 
 def _columns(classes: int) -> list[str]:
     best = range(1, min(BEST, classes) + 1)
-    return ["path", "label", "outcome", "reason", *(f"class{k}" for k in best), *(f"score{k}" for k in best)]
+    answers = [*(f"class{k}" for k in best), *(f"score{k}" for k in best)]
+    return ["id", "path", "label", "outcome", "reason", "pixels", *answers, "margin"]
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:

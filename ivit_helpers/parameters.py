@@ -93,6 +93,12 @@ class AccuracyParameters(Parameters):
     batch_size: Whole = Field(8, ge=1, le=4096, description="images a batch, a whole number from 1 to 4096")
     limit: Whole = Field(0, ge=0, description="evaluate that many images, drawn at random; 0: all of them")
     seed: Whole = Field(0, ge=0, description="seed of the draw and of synthetic images, a whole number")
+    reference: str = Field(
+        "", description="the folder of another accuracy run over the same images, or its predictions CSV, to compare with; empty: none"
+    )
+    workers: Whole = Field(
+        -1, ge=-1, le=256, description="processes that decode images, a whole number up to 256; 0: none, -1: as many as are useful"
+    )
 
 
 NOTEBOOKS: dict[str, type[Parameters]] = {
