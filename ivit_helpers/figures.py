@@ -239,3 +239,32 @@ def batch_times(batches: pd.DataFrame) -> Figure:
 
     alt = f"{len(batches)} batches: the first took {milliseconds[0]:.1f} ms, the median is {np.median(milliseconds):.1f} ms."
     return draw(plot, "Time of each batch, in order", alt)
+
+
+def margin_changes(answered: pd.DataFrame, near_tie: float) -> Figure:
+    """How far each image's margin moved between two runs, against its margin in the other run; flips stand out.
+
+    answered: margin_there and change in logits, and flipped, of every image.
+    """
+    flipped = answered[answered["flipped"]]
+    smallest = 1e-4  # logits; smaller ones are drawn here
+
+    def plot(axes: Axes, theme: Theme) -> None:
+        for shown, label, size, colour in (
+            (answered[~answered["flipped"]], "same answer", 6, theme.series[0]),
+            (flipped, "flipped", 36, theme.series[1]),
+        ):
+            change = shown["change"].clip(smallest)
+            axes.scatter(shown["margin_there"].clip(smallest), change, s=size, alpha=0.6, color=colour, label=f"{label}: {len(shown)}")
+        most = max(2 * near_tie, float(answered["margin_there"].max()))
+        axes.plot([smallest, most], [smallest, most], "--", color=theme.ink, linewidth=1, label="a change that can flip")
+        axes.axvline(near_tie, linestyle=":", color=theme.series[2], label=f"near tie: up to {near_tie:.3g}")
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel("margin in the other run (logits)")
+        axes.set_ylabel("change of the margin (logits)")
+        axes.legend(loc="lower right")
+
+    largest = f"; the largest margin among the flipped is {flipped['margin_there'].max():.3g} logits" if len(flipped) else ""
+    alt = f"{len(flipped)} of {len(answered)} images flipped{largest}. The median change is {answered['change'].median():.2e} logits."
+    return draw(plot, "Change of the margin between the two runs", alt)
