@@ -9,6 +9,8 @@ that a container's small /dev/shm does not matter.
 import multiprocessing
 import os
 import signal
+import statistics
+import sys
 import threading
 import time
 import zlib
@@ -16,10 +18,11 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from multiprocessing.connection import wait
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +33,7 @@ from ivit_helpers.images import ImageTransform, LabelledImages
 AUTO = -1
 MOST_WORKERS = 16  # some 1,500 ImageNet photographs a second: more than any one card of today classifies
 SAMPLE = 4  # images whose decoding is timed before workers are started
-WORTHWHILE_SECONDS = 1.0  # of decoding that is left: about what starting the workers costs
+WORTHWHILE_SECONDS = 2.0  # of decoding that is left: some times what starting the workers costs
 
 
 @dataclass(frozen=True)
@@ -97,22 +100,35 @@ def _decode(number: int) -> Decoded:
     return _of_this_worker[0](number)
 
 
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """A started process imports its parent's main module, so a script without a guard would run again in every worker."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 def _in_workers(decoder: Decoder, numbers: Iterable[int], workers: int, ahead: int) -> Generator[Decoded, None, None]:
     """Decode in order in `workers` processes, at most `ahead` images beyond the one that is wanted."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
+    main_is_needed = "__main__" in (type(decoder.images).__module__, type(decoder.transform).__module__)
     with ProcessPoolExecutor(workers, context, _begin_worker, (decoder,)) as pool:
         waiting: deque[Future[Decoded]] = deque()
         try:
             for number in numbers:
-                waiting.append(pool.submit(_decode, number))
+                with nullcontext() if main_is_needed else _without_main():  # submitting starts workers, up to their number
+                    waiting.append(pool.submit(_decode, number))
                 if len(waiting) > ahead:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
             raise InputError(
-                f"A decoding process of {decoder.images.name} was killed (often by the system, for want of memory): "
+                f"A decoding process of {decoder.images.name} ended early (most often killed by the system, for want of memory): "
                 "run again with fewer workers, or with workers=0 to decode in the notebook's own process."
             ) from None
         finally:
@@ -154,18 +170,28 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _sampled(decoder: Decoder) -> tuple[list[Decoded], float]:
+    """The first images of a set, and the median seconds that one takes; the very first also loads Pillow's plugins."""
+    first, seconds = [], [0.0]
+    for number in range(min(SAMPLE, len(decoder.images))):
+        began = time.perf_counter()
+        first.append(decoder(number))
+        seconds.append(time.perf_counter() - began)
+    return first, statistics.median(seconds[1:] or seconds)
+
+
 def batches(images: LabelledImages, transform: ImageTransform, batch_size: int, workers: int = AUTO) -> Generator[Batch, None, None]:
     """The images of a set in order, in batches; close the iterator to end the workers early.
 
     workers: processes to decode in; 0 for none, in turn with the device. AUTO times the first images and starts a process for
     every core but one when that is worth its cost. Raises InputError when a worker is killed.
     """
-    decoder, first = Decoder(images, transform), []
+    decoder = Decoder(images, transform)
+    first: list[Decoded] = []
     if workers == AUTO:
-        began = time.perf_counter()
-        first = [decoder(number) for number in range(min(SAMPLE, len(images)))]
-        left = (time.perf_counter() - began) / max(1, len(first)) * (len(images) - len(first))
-        workers = min(max(1, cores() - 1), MOST_WORKERS) if left > WORTHWHILE_SECONDS else 0
+        first, seconds = _sampled(decoder)
+        worthwhile = seconds * (len(images) - len(first)) > WORTHWHILE_SECONDS
+        workers = min(max(1, cores() - 1), MOST_WORKERS) if worthwhile else 0
     rest = range(len(first), len(images))
     if workers == 0:
         yield from _grouped(chain(first, map(decoder, rest)), batch_size, transform)

@@ -171,7 +171,7 @@ def decoding_processes():
 
 
 def test_a_killed_worker_is_told_and_does_not_hang():
-    with pytest.raises(InputError, match="was killed .*run again with fewer workers"):
+    with pytest.raises(InputError, match="ended early .*run again with fewer workers"):
         collected(of(Deadly, 8), 4, 2)
 
 
@@ -186,6 +186,23 @@ def test_no_worker_is_left_when_the_consumer_stops_early(announced):
 def test_a_worker_imports_no_torch():
     code = "import sys, ivit_helpers.decoding; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+UNGUARDED = """
+import os
+from ivit_helpers import decoding, images
+print("the script runs", flush=True)
+for batch in decoding.batches(images.synthetic_images(8, 0), images.ImageTransform(), 4, workers=1):
+    print(*batch.numbers)
+"""
+
+
+def test_a_script_without_a_guard_is_not_run_again_by_its_workers(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED)
+    environment = {**os.environ, "PYTHONPATH": str(Path(decoding.__file__).parent.parent)}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=PATIENCE, env=environment)
+    assert done.stdout.splitlines() == ["the script runs", "0 1 2 3", "4 5 6 7"], done.stderr
 
 
 ORPHANED = """

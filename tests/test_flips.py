@@ -62,7 +62,7 @@ def test_two_equal_runs_have_no_flip_and_p_of_one(compare):
 def test_a_flip_at_a_margin_that_rounding_moves_is_explained_and_one_at_a_large_margin_is_not(compare):
     margins = [2.0] * 20
     moved = [2.02] * 18 + [0.05, 1.5]  # the median change is 0.02 logits
-    there = predicted([0] * 20, margins[:18] + [0.05, 1.5])
+    there = predicted([0] * 20, [*margins[:18], 0.05, 1.5])
     here = predicted([0] * 18 + [1, 1], moved)
     found = compare(here, there)
     assert found.near_tie == pytest.approx(0.2)
@@ -72,6 +72,11 @@ def test_a_flip_at_a_margin_that_rounding_moves_is_explained_and_one_at_a_large_
 
 def test_a_flip_that_only_this_run_is_sure_of_is_unexplained_too(compare):
     found = compare(predicted([0, 0, 1], [1.0, 1.0, 3.0]), predicted([0, 0, 0], [1.0, 1.0, 0.001]))
+    assert len(found.unexplained) == 1
+
+
+def test_a_fault_that_moves_every_margin_does_not_make_large_flips_usual(compare):
+    found = compare(predicted([0] * 9 + [1], [101.0] * 9 + [95.0]), predicted([0] * 10, [1.0] * 9 + [5.0]))
     assert len(found.unexplained) == 1
 
 
@@ -188,7 +193,7 @@ def test_a_run_over_other_images_is_refused_and_still_concluded(tmp_path, tiny, 
 
 
 def test_without_a_reference_a_sentence_says_so_and_nothing_is_judged(tmp_path, tiny, digits):
-    run, checks, page = run_of(tmp_path, tiny, digits)
+    _, checks, page = run_of(tmp_path, tiny, digits)
     assert "none was given" in page
     assert not set(checks) & {"same images answered", "flips both ways alike", "every flip a near tie", "comparable with the reference"}
 
