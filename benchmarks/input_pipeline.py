@@ -3,17 +3,20 @@
     python benchmarks/input_pipeline.py --device npu --model random:6b-224 --batch-size 32
     python benchmarks/input_pipeline.py --device cpu --threads 1 --workers 1
     python benchmarks/input_pipeline.py --device cpu --stand-in 30
+    python benchmarks/input_pipeline.py --device cpu --stand-in 50 --slow 50 --workers 1 --width 300 --height 200
 
-The last one is for a machine without an accelerator: the network is replaced by a wait, which leaves the host alone as an
-accelerator does. Every figure is wall-clock seconds, the start of the workers included.
+The third is for a machine without an accelerator: the network is replaced by a wait, which leaves the host alone as an
+accelerator does. The last is for a busy machine: reading an image is mostly a wait too, as from a slow file server. Every
+figure is wall-clock seconds, the start of the workers included; a short run also pays for its first and last batch, so give
+--count at least twenty batches where decoding and inference take about the same time.
 """
 
-import dataclasses
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -42,13 +45,25 @@ class Waiting(nn.Module):
         return torch.zeros(len(pixels), *self.shape)
 
 
-def photographs(folder: Path, count: int, width: int, height: int) -> LabelledImages:
+@dataclass(frozen=True)
+class SlowImages(LabelledImages):
+    """As from a slow file server."""
+
+    seconds: float = 0.0
+
+    def image(self, index: int) -> Image.Image:
+        time.sleep(self.seconds)
+        return super().image(index)
+
+
+def photographs(folder: Path, count: int, width: int, height: int, milliseconds: float) -> LabelledImages:
     """JPEG files with about the detail of photographs."""
     (folder / "0").mkdir()
     for number in tqdm(range(count), desc="making photographs", unit="image", leave=False, delay=1):
         rough = np.random.default_rng(number).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
         Image.fromarray(rough).resize((width, height), Image.Resampling.BICUBIC).save(folder / "0" / f"{number:05d}.jpg", quality=90)
-    return images.labelled(str(folder))
+    found = images.labelled(str(folder))
+    return SlowImages(found.name, found.paths, found.labels, found.classes, found.root, milliseconds / 1e3)
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -86,6 +101,7 @@ def rounds(loaded: Loaded, found: LabelledImages, batch_size: int, workers: int,
 @click.option("--model", default="tiny", show_default=True)
 @click.option("--device", default="auto", show_default=True)
 @click.option("--stand-in", type=float, metavar="MS", help="Replace the network by a wait of this many milliseconds an image.")
+@click.option("--slow", default=0.0, metavar="MS", help="Wait this many milliseconds before each image is read.")
 @click.option("--workers", default=decoding.AUTO, show_default=True, help="Decoding processes; -1: as in a report.")
 @click.option("--threads", type=int, help="Threads of torch on the host.")
 @click.option("--batch-size", default=8, show_default=True)
@@ -97,6 +113,7 @@ def main(
     model: str,
     device: str,
     stand_in: float | None,
+    slow: float,
     workers: int,
     threads: int | None,
     batch_size: int,
@@ -112,9 +129,9 @@ def main(
     loaded = checkpoint.load(checkpoint.find(model), accelerator, accelerator.dtype("auto"))
     if stand_in is not None:
         config = loaded.network.config
-        loaded = dataclasses.replace(loaded, network=Waiting(stand_in, (config.tokens, config.hidden_size)))
+        loaded = replace(loaded, network=Waiting(stand_in, (config.tokens, config.hidden_size)))
     with tempfile.TemporaryDirectory() as folder:
-        found = photographs(Path(folder), count, width, height)
+        found = photographs(Path(folder), count, width, height, slow)
         taken = rounds(loaded, found, batch_size, workers, repeats)
     click.echo(
         f"{count} JPEG files of {width} x {height}, batch {batch_size}, workers {workers} of {decoding.cores()} cores, {accelerator}, "

@@ -250,12 +250,12 @@ def margin_changes(answered: pd.DataFrame, near_tie: float) -> Figure:
     smallest = 1e-4  # logits; smaller ones are drawn here
 
     def plot(axes: Axes, theme: Theme) -> None:
-        for shown, label, size, colour in (
-            (answered[~answered["flipped"]], "same answer", 6, theme.series[0]),
-            (flipped, "flipped", 36, theme.series[1]),
+        for shown, label, size, opacity, colour in (
+            (answered[~answered["flipped"]], "same answer", 6, 0.5, theme.series[0]),
+            (flipped, "flipped", 36, 1, theme.series[1]),
         ):
-            change = shown["change"].clip(smallest)
-            axes.scatter(shown["margin_there"].clip(smallest), change, s=size, alpha=0.6, color=colour, label=f"{label}: {len(shown)}")
+            place, change = (shown[name].clip(smallest) for name in ("margin_there", "change"))
+            axes.scatter(place, change, s=size, alpha=opacity, color=colour, linewidths=0, label=f"{label}: {len(shown)}")
         most = max(2 * near_tie, float(answered["margin_there"].max()))
         axes.plot([smallest, most], [smallest, most], "--", color=theme.ink, linewidth=1, label="a change that can flip")
         axes.axvline(near_tie, linestyle=":", color=theme.series[2], label=f"near tie: up to {near_tie:.3g}")
@@ -263,7 +263,7 @@ def margin_changes(answered: pd.DataFrame, near_tie: float) -> Figure:
         axes.set_yscale("log")
         axes.set_xlabel("margin in the other run (logits)")
         axes.set_ylabel("change of the margin (logits)")
-        axes.legend(loc="lower right")
+        axes.legend(loc="upper left")
 
     largest = f"; the largest margin among the flipped is {flipped['margin_there'].max():.3g} logits" if len(flipped) else ""
     alt = f"{len(flipped)} of {len(answered)} images flipped{largest}. The median change is {answered['change'].median():.2e} logits."
