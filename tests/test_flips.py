@@ -68,6 +68,7 @@ def test_a_flip_at_a_margin_that_rounding_moves_is_explained_and_one_at_a_large_
     assert found.near_tie == pytest.approx(0.2)
     assert found.flipped["id"].tolist() == ["a/019.png", "a/018.png"]
     assert found.unexplained["id"].tolist() == ["a/019.png"]
+    assert found.flipped["change"].tolist() == pytest.approx([3.0, 0.1])  # from one class ahead to the other
 
 
 def test_a_flip_that_only_this_run_is_sure_of_is_unexplained_too(compare):
