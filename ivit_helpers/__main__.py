@@ -69,12 +69,14 @@ def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, ce
 
 def _check_inputs(chosen: Iterable[parameters.Parameters]) -> None:
     """Find what the parameters name, so that a mistyped path is told at once; reads no weights and no pixels."""
-    from ivit_helpers import checkpoint, layouts
+    from ivit_helpers import checkpoint, flips, layouts
 
     for given in chosen:
         checkpoint.find(given.model)
         if isinstance(given, parameters.AccuracyParameters):
             layouts.image_set(given)
+            if given.reference:
+                flips.read(flips.find(given.reference))
         if isinstance(given, parameters.SmokeParameters) and given.image_path and not Path(given.image_path).expanduser().is_file():
             raise InputError(f"image_path={given.image_path!r} does not exist: give the path of an image file.")
 

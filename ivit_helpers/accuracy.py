@@ -2,15 +2,18 @@
 
 from typing import Any
 
-from ivit_helpers import alignment, drawing, environment, evaluation, figures, published, tables
+from ivit_helpers import accuracy_figures, alignment, drawing, environment, evaluation, flips, published, tables
 from ivit_helpers.checkpoint import Loaded
+from ivit_helpers.errors import InputError
 from ivit_helpers.evaluation import Predictions
+from ivit_helpers.flips import Comparison
 from ivit_helpers.images import LabelledImages
 from ivit_helpers.label_rules import RULES
 from ivit_helpers.pictures import Gallery
 from ivit_helpers.published import PublishedAccuracy
 from ivit_helpers.record import Run
 
+LEAST_P = 0.01  # two runs that differ by chance alone fail the comparison once in a hundred times
 NOTHING_CLAIMED = "pipeline only, no accuracy is claimed"
 SHOWN = 20
 SURE = 0.999
@@ -48,7 +51,9 @@ def keep(run: Run, predictions: Predictions, loaded: Loaded, bad_limit: int = 0)
     bad_limit: how many images may be unreadable, missing or non-finite.
     """
     row = evaluation.accuracy(predictions)
-    run.note(rows=[row | {"batch_seconds": predictions.batches["seconds"].tolist()}])
+    batches = predictions.batches
+    times = {"batch_seconds": batches["seconds"].tolist(), "waited_s": batches["waited"].sum(), "whole_s": batches["whole"].sum()}
+    run.note(rows=[row | times])
     run.table("predictions", predictions.table)
     outcomes = sum(row[outcome] for outcome in evaluation.OUTCOMES)
     run.check("every image accounted for", outcomes == row["images"], f"{outcomes} outcomes for {row['images']} images")
@@ -132,14 +137,14 @@ def overview(predictions: Predictions, row: dict[str, Any], expected: PublishedA
     """Top-1 and top-5 with intervals beside the published figures, and the accuracy of each class."""
     if not row["scored"]:
         return tables.Table([{"accuracy": NOTHING_CLAIMED}])
-    return drawing.SideBySide(figures.intervals(row, expected), figures.class_accuracy(evaluation.per_class(predictions)))
+    return drawing.SideBySide(accuracy_figures.intervals(row, expected), accuracy_figures.class_accuracy(evaluation.per_class(predictions)))
 
 
 def class_figures(predictions: Predictions) -> object:
     """Which classes were taken for which."""
     if predictions.scored.empty:
         return tables.Table([{"confusion": NOTHING_CLAIMED}])
-    return figures.confusion(evaluation.confusion(predictions))
+    return accuracy_figures.confusion(evaluation.confusion(predictions))
 
 
 def mistakes(predictions: Predictions, images: LabelledImages, loaded: Loaded, count: int = 12) -> Gallery:
@@ -148,6 +153,82 @@ def mistakes(predictions: Predictions, images: LabelledImages, loaded: Loaded, c
     crops = [loaded.checkpoint.transform.crop(images.image(int(number))) for number in wrong.index]
     captions = [f"{item.truth}, said {item.said} ({item.score1:.0%})" for item in wrong.itertuples()]
     return Gallery(crops, captions, size=112)
+
+
+def against(run: Run, predictions: Predictions, images: LabelledImages, loaded: Loaded, reference: str) -> object:
+    """Hold the answers against another run's: agreement, flips both ways, and the images that flipped."""
+    if not reference:
+        return tables.Table([{"another run": "none was given: reference=FOLDER compares with the answers of another accuracy run"}])
+    try:
+        other = flips.read(flips.find(reference))
+        compared = flips.compare(predictions, other)
+    except InputError as error:  # the conclusion must still be drawn
+        run.check("comparable with the reference", False, str(error))
+        return tables.Table([{"another run": str(error)}])
+    _check_flips(run, compared)
+    described = _described(compared)
+    run.note(rows=[{**run.record.rows[0], "against": {"reference": str(other), **described}}])
+    return drawing.Together(
+        tables.facts({"reference": str(other), **described}, "Against another run"),
+        accuracy_figures.margin_changes(compared.answered, compared.near_tie),
+        _flipped(compared, predictions, images, loaded),
+    )
+
+
+def _check_flips(run: Run, compared: Comparison) -> None:
+    once, (lost, won) = compared.answered_once, compared.turned
+    listed = "; ".join(once["id"].head(5))
+    run.check("same images answered", once.empty, f"{len(once)} answered in one of the two runs only{': ' + listed if listed else ''}")
+    turned = f"{lost} right there and wrong here, {won} the other way, McNemar's exact p {compared.p:.3g}, at least {LEAST_P} is expected"
+    run.check("flips both ways alike", compared.p >= LEAST_P if compared.labelled else None, turned if compared.labelled else "no labels")
+    run.check(
+        "every flip a near tie",
+        compared.unexplained.empty,
+        f"{len(compared.unexplained)} of {len(compared.flipped)} flips at a margin above {compared.near_tie:.3g} logits, which rounding "
+        f"between these two runs does not explain",
+    )
+
+
+def _described(compared: Comparison) -> dict[str, Any]:
+    answered, flipped, (lost, won) = len(compared.answered), len(compared.flipped), compared.turned
+    low, high = evaluation.wilson(answered - flipped, answered) if answered else (0.0, 1.0)
+    same = f" ({1 - flipped / answered:.2%}, 95 % interval {low:.2%} to {high:.2%})" if answered else ""
+    return {
+        "same top-1": f"{answered - flipped:,} of {answered:,}{same}",
+        "right there, wrong here": lost,
+        "wrong there, right here": won,
+        "McNemar's exact p": f"{compared.p:.3g}",
+        "largest score difference": f"{compared.largest_score_difference:.2e}",
+        "median change of the margin": f"{compared.answered['change'].median():.2e} logits",
+        "same pixels, bit for bit": f"{compared.decoded_alike:,} of {answered:,}",
+    }
+
+
+def _flipped(compared: Comparison, predictions: Predictions, images: LabelledImages, loaded: Loaded, count: int = 12) -> Gallery:
+    """The flipped images, the one that either run was surest of first, with both answers and their margins."""
+    shown = compared.flipped.head(count)
+    crops = [loaded.checkpoint.transform.crop(images.image(int(number))) for number in shown.index]
+    names = predictions.classes
+    captions = [
+        f"{item.id}: {names[int(item.class1_there)]} there (by {item.margin_there:.3g} logits), "
+        f"{names[int(item.class1)]} here (by {item.margin:.3g})"
+        for item in shown.itertuples()
+    ]
+    return Gallery(crops, captions, size=112)
+
+
+def pace(predictions: Predictions) -> object:
+    """How long the device computed, how long it waited for images, and the time of each batch."""
+    batches = predictions.batches
+    if batches.empty:
+        return tables.Table([{"batches": "none, no image could be decoded"}])
+    waited, computed, whole = (batches[name].sum() for name in ("waited", "seconds", "whole"))
+    took = {
+        "the device waited for images": f"{waited:.2f} s, {waited / whole:.1%} of the whole",
+        "it computed": f"{computed:.2f} s, {computed / whole:.1%} of the whole",
+        "whole": f"{whole:.2f} s for {batches['images'].sum():,} images",
+    }
+    return drawing.Together(tables.facts(took), accuracy_figures.batch_times(batches))
 
 
 def headline(row: dict[str, Any], loaded: Loaded) -> str:

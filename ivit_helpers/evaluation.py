@@ -4,7 +4,9 @@ Every image ends in exactly one of the outcomes below. None is replaced by anoth
 """
 
 import bisect
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +16,9 @@ from scipy.stats import binomtest
 from torch import Tensor
 from tqdm import tqdm
 
+from ivit_helpers import decoding
 from ivit_helpers.checkpoint import Loaded
+from ivit_helpers.decoding import Decoded
 from ivit_helpers.errors import InputError
 from ivit_helpers.images import Label, LabelledImages
 from ivit_helpers.label_rules import readable_names, synsets
@@ -22,6 +26,7 @@ from ivit_helpers.timing import timed
 
 OUTCOMES = ("scored", "unreadable", "missing", "unlabelled", "nonfinite")
 BEST = 5
+TIMES = ["images", "seconds", "waited", "whole"]
 
 
 @dataclass(frozen=True)
@@ -31,10 +36,12 @@ class Predictions:
     set_name: str
     classes: tuple[str, ...]
     table: pd.DataFrame
-    """One row an image: path, label, outcome, reason, class1..class5, score1..score5 (softmax over the classes that may be answered);
-    where images have several right classes, `also` holds those after the first, as text"""
+    """One row an image: id (the same on every machine), path, label, outcome, reason, pixels (checksum of what the network was
+    given), class1..class5, score1..score5 (softmax), margin (logit of class1 less that of class2), the last three of the classes
+    that may be answered; where images have several right classes, `also` holds those after the first, as text"""
     batches: pd.DataFrame
-    """One row a batch, in order: images, seconds (forward pass only, synchronised)"""
+    """One row a batch that had images, in order: images, seconds (forward pass only, synchronised), waited (seconds in which its
+    images were not ready and the device had nothing to do), whole (seconds from the end of the batch before to its own)"""
     answers: tuple[int, ...] = ()
     """The classes that could be answered, as indices; empty for all"""
     drawn_from: int | None = None
@@ -72,31 +79,22 @@ def class_names(images: LabelledImages, classes: Sequence[str]) -> tuple[str, ..
     return tuple(readable[name] for name in (classes if set(classes) == set(synsets()) else synsets()))
 
 
-def _decoded(images: LabelledImages, loaded: Loaded) -> Iterator[tuple[int, Tensor | None, str, str]]:
-    """(number, pixel values or None, outcome, reason) of every image, in order."""
-    for number, label in enumerate(images.labels):
-        try:
-            pixels = loaded.checkpoint.transform(images.image(number))
-        except FileNotFoundError:
-            yield number, None, "missing", "no such file"
-        except (OSError, ValueError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
-            yield number, None, "unreadable", str(error).splitlines()[0]
-        else:
-            yield number, pixels, "scored" if label is not None else "unlabelled", ""
-
-
 def _best_of(logits: Tensor, answers: Sequence[int] = ()) -> list[dict[str, Any]]:
-    """class1..class5 and score1..score5 of each row of logits (B, classes), of the classes `answers` alone where there are any.
+    """class1..class5, score1..score5 and margin of each row of logits (B, classes), of `answers` alone where there are any.
 
     Empty where a logit is not finite.
     """
     allowed = torch.tensor(answers or range(logits.shape[-1]))
     count = min(BEST, len(allowed))
-    scores, places = logits.float()[:, allowed].softmax(-1).topk(count)
-    found = allowed[places]
+    within = logits.float()[:, allowed]
+    scores, places = within.softmax(-1).topk(count)
+    found, first = allowed[places], within.gather(-1, places[:, :2])
+    margins = (first[:, 0] - first[:, -1]).tolist()
     finite = logits.isfinite().all(-1).tolist()
     return [
-        {f"class{k + 1}": int(found[row, k]) for k in range(count)} | {f"score{k + 1}": float(scores[row, k]) for k in range(count)}
+        {f"class{k + 1}": int(found[row, k]) for k in range(count)}
+        | {f"score{k + 1}": float(scores[row, k]) for k in range(count)}
+        | {"margin": margins[row]}
         if finite[row]
         else {}
         for row in range(len(logits))
@@ -120,44 +118,52 @@ def _classify(pixels: Tensor, loaded: Loaded) -> tuple[Tensor, float]:
     return out[0].float().cpu(), seconds
 
 
-def predict(loaded: Loaded, images: LabelledImages, batch_size: int) -> Predictions:
-    """Classify every image of a set, in order."""
+def predict(loaded: Loaded, images: LabelledImages, batch_size: int, workers: int = decoding.AUTO) -> Predictions:
+    """Classify every image of a set, in order; `workers` as for decoding.batches."""
     index_of = class_indices(images, loaded.classes)
     answers = tuple(index_of[number] for number in images.answers or ())
     rows: list[dict[str, Any]] = []
-    batches: list[dict[str, Any]] = []
-    waiting: list[tuple[int, Tensor]] = []
-
-    def flush() -> None:
-        if not waiting:
-            return
-        logits, seconds = _classify(torch.stack([pixels for _, pixels in waiting]), loaded)
-        batches.append({"images": len(waiting), "seconds": seconds})
-        for (number, _), best in zip(waiting, _best_of(logits, answers), strict=True):
-            rows[number] |= best or {"outcome": "nonfinite", "reason": "a logit is not finite"}
-        waiting.clear()
-
-    progress = tqdm(_decoded(images, loaded), total=len(images), desc=images.name, unit="image", leave=False, delay=1)
-    for number, pixels, outcome, reason in progress:
-        right = _right(images.labels[number], index_of)
-        rows.append({"path": str(images.paths[number]), **right, "outcome": outcome, "reason": reason})
-        if pixels is not None:
-            waiting.append((number, pixels))
-        if len(waiting) == batch_size:
-            flush()
-    flush()
+    times: list[dict[str, Any]] = []
+    with (
+        tqdm(total=len(images), desc=images.name, unit="image", leave=False, delay=1) as progress,
+        closing(decoding.batches(images, loaded.checkpoint.transform, batch_size, workers)) as batches,
+    ):
+        began = time.perf_counter()
+        for batch in batches:
+            waited = time.perf_counter() - began
+            rows += [_row(images, one, index_of) for one in batch.images]
+            if batch.numbers:
+                logits, seconds = _classify(torch.from_numpy(batch.pixels), loaded)
+                for number, best in zip(batch.numbers, _best_of(logits, answers), strict=True):
+                    rows[number] |= best or {"outcome": "nonfinite", "reason": "a logit is not finite"}
+                ended = time.perf_counter()
+                times.append({"images": len(batch.numbers), "seconds": seconds, "waited": waited, "whole": ended - began})
+                began = ended
+            progress.update(len(batch.images))
     several = any(isinstance(label, tuple) for label in images.labels)
     table = pd.DataFrame(rows).reindex(columns=_columns(len(answers or loaded.classes), several))
     counts = {name: "Int64" for name in table.columns if name == "label" or name.startswith("class")}
-    return Predictions(
-        images.name, class_names(images, loaded.classes), table.astype(counts),
-        pd.DataFrame(batches, columns=["images", "seconds"]), answers, images.drawn_from,
-    )  # fmt: skip
+    names = class_names(images, loaded.classes)
+    return Predictions(images.name, names, table.astype(counts), pd.DataFrame(times, columns=TIMES), answers, images.drawn_from)
+
+
+def _row(images: LabelledImages, one: Decoded, index_of: Sequence[int]) -> dict[str, Any]:
+    """What is known of an image before the model has seen it."""
+    label = images.labels[one.number]
+    return {
+        "id": images.identity(one.number),
+        "path": str(images.paths[one.number]),
+        **_right(label, index_of),
+        "outcome": one.fault or ("unlabelled" if label is None else "scored"),
+        "reason": one.reason,
+        "pixels": one.checksum,
+    }
 
 
 def _columns(classes: int, several: bool) -> list[str]:
     best, also = range(1, min(BEST, classes) + 1), ["also"] * several
-    return ["path", "label", *also, "outcome", "reason", *(f"class{k}" for k in best), *(f"score{k}" for k in best)]
+    answers = [*(f"class{k}" for k in best), *(f"score{k}" for k in best)]
+    return ["id", "path", "label", *also, "outcome", "reason", "pixels", *answers, "margin"]
 
 
 def wilson(hits: int, count: int, confidence: float = 0.95) -> tuple[float, float]:

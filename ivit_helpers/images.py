@@ -5,14 +5,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from ivit_helpers.errors import InputError
+
+# torch is imported where a tensor is made: decoding processes import this module, and torch would cost each of them seconds.
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 EMBEDDED = Path(__file__).resolve().parent.parent / "data"
@@ -60,11 +63,22 @@ class ImageTransform:
         left, top = (round((side - self.crop_size) / 2.0) for side in resized)
         return image.crop((left, top, left + self.crop_size, top + self.crop_size))
 
-    def __call__(self, image: Image.Image) -> Tensor:
+    def normalised(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """8-bit crops (..., crop_size, crop_size, 3) -> pixel values (..., 3, crop_size, crop_size).
+
+        Each value depends on its own pixel and channel alone, so one image and a batch give the same bits.
+        """
+        pixels = np.moveaxis(crops, -1, -3).astype(np.float32, order="C")
+        mean, std = (np.array(numbers, np.float32).reshape(-1, 1, 1) for numbers in (self.mean, self.std))
+        for operation, operand in ((np.divide, np.float32(255)), (np.subtract, mean), (np.divide, std)):
+            operation(pixels, operand, out=pixels)
+        return pixels
+
+    def __call__(self, image: Image.Image) -> "Tensor":
         """RGB image -> pixel values (3, crop_size, crop_size), float32."""
-        pixels = torch.from_numpy(np.array(self.crop(image))).permute(2, 0, 1).float() / 255
-        mean, std = (torch.tensor(numbers).view(-1, 1, 1) for numbers in (self.mean, self.std))
-        return (pixels - mean) / std
+        import torch
+
+        return torch.from_numpy(self.normalised(np.asarray(self.crop(image))))
 
 
 def read(file: Path | IO[bytes]) -> Image.Image:
@@ -113,6 +127,8 @@ class LabelledImages:
     """Where each image lies, and what it is called in every table"""
     labels: Sequence[Label]
     classes: Sequence[str]
+    root: Path | None = None
+    """The folder of the set"""
     answers: Sequence[int] | None = None
     """The classes that may be answered; None for all"""
     stored: Sequence[Stored] | None = None
@@ -126,6 +142,11 @@ class LabelledImages:
     def image(self, index: int) -> Image.Image:
         """Decode one image; raises what `read` raises."""
         return read(self.paths[index] if self.stored is None else io.BytesIO(self.stored[index].read()))
+
+    def identity(self, index: int) -> str:
+        """What an image is called on every machine: its path within the set."""
+        path = self.paths[index]
+        return (path.relative_to(self.root) if self.root else path).as_posix()
 
     def drawn(self, limit: int, seed: int) -> "LabelledImages":
         """At most `limit` of the images, drawn at random without replacement, in their old order; all of them for 0."""
@@ -168,7 +189,8 @@ def class_folders(folder: Path, name: str | None = None) -> LabelledImages:
     pairs = [(path, label) for label in names for path in images_below(folder / label)]
     if not pairs:
         raise InputError(f"{folder} holds no class folders with images; expected {folder}/<class>/<image>.png or .jpg.")
-    return named(name or folder.name, [path for path, _ in pairs], [label for _, label in pairs], names)
+    found = named(name or folder.name, [path for path, _ in pairs], [label for _, label in pairs], names)
+    return replace(found, root=folder)
 
 
 def named(name: str, paths: Sequence[Path], written: Sequence[str | None], names: Sequence[str] = ()) -> LabelledImages:
@@ -193,8 +215,10 @@ def labelled(data: str, limit: int = 0, seed: int = 0) -> LabelledImages:
     return images.drawn(limit, seed)
 
 
-def synthetic_pixels(count: int, side: int, seed: int = 0) -> Tensor:
+def synthetic_pixels(count: int, side: int, seed: int = 0) -> "Tensor":
     """Pixel values (count, 3, side, side) of standard normal noise, as normalised images are distributed; always the same."""
+    import torch
+
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
 
 

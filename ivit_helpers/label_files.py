@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-import scipy.io
-
 from ivit_helpers.errors import InputError
 from ivit_helpers.images import LabelledImages, named
 from ivit_helpers.label_rules import devkit_order
@@ -59,6 +57,8 @@ def devkit_synsets(meta: Path) -> tuple[str, ...]:
     """The synset of each ILSVRC2012_ID, from 1: from the devkit's meta.mat where it lies beside the labels, else the known order."""
     if not meta.exists():
         return devkit_order()
+    import scipy.io  # decoding processes import this module, and scipy would cost each of them part of a second
+
     try:
         rows = scipy.io.loadmat(meta, squeeze_me=True)["synsets"]
         order = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in rows}
@@ -80,4 +80,4 @@ def apply(images: LabelledImages, written: dict[str, str], folder: Path) -> Labe
         raise InputError(f"None of the {len(written):,} images that the labels name is in {folder}: do the two belong together?")
     paths = [*images.paths, *(folder / name for name in absent)]
     found = named(images.name, paths, [labels.get(path.stem) for path in paths])
-    return replace(found, stored=images.stored and [*images.stored, *(Absent() for _ in absent)])
+    return replace(found, root=images.root, stored=images.stored and [*images.stored, *(Absent() for _ in absent)])

@@ -5,6 +5,7 @@ Archives are read in place, image by image, in any order; nothing is unpacked to
 
 import functools
 import tarfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -87,7 +88,7 @@ def tar_shards(shards: Sequence[Path], name: str) -> LabelledImages:
         pictures, labels = _tar_members(shard)
         for key in [*pictures, *(key for key in labels if key not in pictures)]:
             member_name, member = pictures.get(key, (f"{key}.jpg", Absent()))
-            paths.append(shard / member_name)
+            paths.append(_inside(shard, member_name))
             stored.append(member)
             written.append(labels.get(key))
     return replace(named(name, paths, written), stored=stored)
@@ -128,15 +129,30 @@ def parquet_shards(shards: Sequence[Path], name: str) -> LabelledImages:
     for shard in shards:
         file = _parquet_file(shard)
         column = _image_column(file.schema_arrow, shard)
-        for group in range(file.num_row_groups):
-            # Only the names are read of the images; a parquet file keeps them apart from the bytes.
-            table = file.read_row_group(group, columns=[f"{column}.path", "label"])
-            names = [cell["path"] if cell else None for cell in table.column(column).to_pylist()]
-            for row, (file_name, label) in enumerate(zip(names, table.column("label").to_pylist(), strict=True)):
-                paths.append(shard / (file_name or f"row {len(paths)}"))
-                stored.append(ParquetCell(shard, column, group, row))
-                written.append(None if label is None or label == -1 else str(label))
+        # Only the names are read of the images; a parquet file keeps them apart from the bytes.
+        table = file.read(columns=[f"{column}.path", "label"])
+        paths += _row_paths(shard, [cell["path"] if cell else None for cell in table.column(column).to_pylist()])
+        stored += _cells(shard, column, file.metadata)
+        written += [None if label is None or label == -1 else str(label) for label in table.column("label").to_pylist()]
     return replace(named(name, paths, written), stored=stored)
+
+
+def _inside(shard: Path, name: str) -> Path:
+    """What an image of an archive is called; a name from the root, as archives may hold, stays inside."""
+    return shard / name.lstrip("/")
+
+
+def _row_paths(shard: Path, names: Sequence[str | None]) -> list[Path]:
+    """What the images of a shard are called: by their own name, and by their row as well where that is needed to tell them apart."""
+    often = Counter(names)
+    return [
+        _inside(shard, name if name and often[name] == 1 else f"row {row}/{(name or '').lstrip('/')}") for row, name in enumerate(names)
+    ]
+
+
+def _cells(shard: Path, column: str, metadata: Any) -> list[Stored]:
+    groups = range(metadata.num_row_groups)
+    return [ParquetCell(shard, column, group, row) for group in groups for row in range(metadata.row_group(group).num_rows)]
 
 
 def _image_column(schema: Any, shard: Path) -> str:
@@ -170,13 +186,14 @@ def read(data: str, labels: str = "") -> LabelledImages:
     suffix, shards = _archives(place)
     if shards:
         found = ARCHIVES[suffix](shards, place.stem if place.is_file() else place.name)
+        found = replace(found, root=place.parent if place.is_file() else place)
     elif not labels:
         return image_files.class_folders(place)
     elif not place.is_dir():
         raise InputError(f"There is no folder {place}: `data` must be a folder of images, or parquet or tar files.")
     else:
         paths = images_below(place)
-        found = LabelledImages(place.name, paths, [None] * len(paths), [])
+        found = LabelledImages(place.name, paths, [None] * len(paths), [], place)
     return label_files.apply(found, label_files.read_labels(labels), place) if labels else found
 
 
@@ -207,4 +224,4 @@ def _unlabelled(data: str) -> LabelledImages:
     paths = images_below(place) if place.is_dir() else []
     if not paths:
         raise InputError(f"There are no images in {place}: `data` must be a folder of images, or parquet or tar files.")
-    return LabelledImages(place.name, paths, [None] * len(paths), [])
+    return LabelledImages(place.name, paths, [None] * len(paths), [], place)

@@ -104,6 +104,12 @@ class AccuracyParameters(Parameters):
     limit: Whole = Field(0, ge=0, description="evaluate that many images, drawn at random; 0: all of them")
     seed: Whole = Field(0, ge=0, description="seed of the draw and of synthetic images, a whole number")
     bad_limit: Whole = Field(0, ge=0, description="images that may be unreadable, missing or non-finite, a whole number")
+    reference: str = Field(
+        "", description="the folder of another accuracy run over the same images, or its predictions CSV, to compare with; empty: none"
+    )
+    workers: Whole = Field(
+        -1, ge=-1, le=256, description="processes that decode images, a whole number up to 256; 0: none, -1: as many as are useful"
+    )
 
 
 NOTEBOOKS: dict[str, type[Parameters]] = {

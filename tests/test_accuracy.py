@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -114,6 +115,54 @@ def test_each_rule_gives_exactly_what_plain_loops_give(name, random_classifier, 
     kept = pd.read_csv(run.folder / "accuracy_predictions.csv", dtype={"also": str})
     again = evaluation.hits(kept[kept["outcome"] == "scored"].reset_index(), 5)
     assert again.sum() == top5
+    accuracy.against(run, predictions, found, random_classifier, str(run.folder))
+    assert {check.status for check in run.record.checks} <= {"passed", "skipped"}
+    assert checks(run)["flips both ways alike"].detail.startswith("0 right there and wrong here, 0 the other way")
+
+
+def test_a_reference_that_was_labelled_or_scored_by_another_rule_is_refused(random_classifier, logits, tmp_path):
+    labels, *_ = labels_for("a", logits)
+    write("a", labels, tmp_path / "set")
+
+    def run_of(name, reference=""):
+        run = record.start("accuracy", AccuracyParameters(out=str(tmp_path / name)))
+        found = layouts.image_set(AccuracyParameters(data=str(tmp_path / "set"), image_set=name))
+        predictions = evaluation.predict(random_classifier, found, 8)
+        accuracy.keep(run, predictions, random_classifier)
+        return accuracy.against(run, predictions, found, random_classifier, reference)
+
+    run_of("imagenet-1k")
+    assert "is a run over imagenet-1k and this one is over a, " in repr(run_of("a", str(tmp_path / "imagenet-1k")))
+    (tmp_path / "imagenet-1k" / "accuracy.json").unlink()
+    assert "answers with classes that cannot be answered here" in repr(run_of("a", str(tmp_path / "imagenet-1k")))
+
+
+def test_the_margin_is_that_of_the_classes_that_may_be_answered(random_classifier, logits, tmp_path):
+    labels, *_ = labels_for("a", logits)
+    write("a", labels, tmp_path / "set")
+    found = layouts.image_set(AccuracyParameters(data=str(tmp_path / "set"), image_set="a"))
+    margins = evaluation.predict(random_classifier, found, 8).table.set_index("path")["margin"]
+    for path, margin in margins.items():
+        row = logits[int(path[-12:-4]) - 1]
+        first, second = (float(row[index]) for index in ranked(row, subset("a"))[:2])
+        assert margin == pytest.approx(first - second, abs=1e-3)
+
+
+def test_waiting_for_images_and_computing_fit_into_the_whole(damaged, random_classifier, run):
+    predictions = evaluation.predict(random_classifier, damaged, 2)
+    batches = predictions.batches
+    assert (batches[["seconds", "waited"]] > 0).all(axis=None)
+    assert (batches["seconds"] + batches["waited"] <= batches["whole"]).all()
+    accuracy.keep(run, predictions, random_classifier)
+    assert run.record.rows[0]["waited_s"] == pytest.approx(batches["waited"].sum())
+    assert re.search(r"the device waited for images\D+[\d.]+ s, [\d.]+% of the whole", repr(accuracy.pace(predictions)))
+
+
+def test_a_set_without_one_readable_image_has_no_batch_times(random_classifier, tmp_path):
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "a.jpg").write_text("no image")
+    predictions = evaluation.predict(random_classifier, images.labelled(str(tmp_path)), 2)
+    assert "no image could be decoded" in repr(accuracy.pace(predictions))
 
 
 def test_a_rule_of_another_set_gives_another_answer(random_classifier, logits, tmp_path):
@@ -213,7 +262,7 @@ def test_the_published_accuracy_is_a_pass_mark_on_the_whole_set_alone(row, passe
 
 def scored_like(loaded, labels, said):
     table = pd.DataFrame({"path": "x", "label": labels, "outcome": "scored", "reason": "", "class1": said, "score1": 0.5})
-    return evaluation.Predictions("set", loaded.classes, table, pd.DataFrame({"images": [], "seconds": []}))
+    return evaluation.Predictions("set", loaded.classes, table, pd.DataFrame(columns=evaluation.TIMES))
 
 
 def test_labels_that_do_not_line_up_fail_the_run(random_classifier, run):

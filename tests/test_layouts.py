@@ -2,12 +2,14 @@ import io
 import pickle
 import sys
 import tarfile
+from contextlib import closing
 
 import pytest
 from PIL import Image
 
-from ivit_helpers import layouts
+from ivit_helpers import decoding, layouts
 from ivit_helpers.errors import InputError
+from ivit_helpers.images import ImageTransform
 from ivit_helpers.label_rules import synsets
 from ivit_helpers.parameters import AccuracyParameters
 
@@ -122,6 +124,35 @@ def test_images_of_every_layout_can_be_drawn_read_backwards_and_sent_to_another_
     for number in (1, 0):
         label = drawn.labels[number]
         assert drawn.image(number).getpixel((0, 0)) == COLOURS[LABELS.index(label)]
+
+
+def test_images_of_every_layout_are_decoded_in_worker_processes(found):
+    transform = ImageTransform(16, 16)
+    with closing(decoding.batches(found, transform, 2, workers=2)) as batches:
+        decoded = [one for batch in batches for one in batch.images]
+    assert [tuple(one.crop[3, 3]) for one in decoded] == [COLOURS[LABELS.index(label)] for label in found.labels]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
+def test_an_image_is_called_the_same_wherever_its_set_lies(layout, tmp_path):
+    identities = []
+    for place in ("here", "there/deeper"):
+        folder = tmp_path / place / "set"
+        folder.mkdir(parents=True)
+        found = layouts.image_set(asked(folder, **layout(folder))).drawn(2, seed=1)
+        identities.append([found.identity(number) for number in range(2)])
+    assert identities[0] == identities[1]
+    assert all("/here" not in name and name.endswith(".png") for name in identities[0])
+
+
+def test_rows_of_one_name_and_names_from_the_root_have_an_identity_of_their_own(tmp_path):
+    write_parquet(tmp_path / "x.parquet", [{"bytes": b"", "path": path} for path in ("a.png", "/b.png", "a.png", None)], [1, 2, 3, 4])
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        add(archive, "/c.png", b"")
+    parquet, tar = (layouts.read(str(tmp_path / name)) for name in ("x.parquet", "x.tar"))
+    names = [parquet.identity(number) for number in range(4)]
+    assert names == ["x.parquet/row 0/a.png", "x.parquet/b.png", "x.parquet/row 2/a.png", "x.parquet/row 3"]
+    assert tar.identity(0) == "x.tar/c.png"
 
 
 def real_json(tmp_path):
