@@ -69,12 +69,14 @@ def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, ce
 
 def _check_inputs(chosen: Iterable[parameters.Parameters]) -> None:
     """Find what the parameters name, so that a mistyped path is told at once; reads no weights and no pixels."""
-    from ivit_helpers import checkpoint, images
+    from ivit_helpers import checkpoint, flips, layouts
 
     for given in chosen:
         checkpoint.check(given.model, given.head if isinstance(given, parameters.AccuracyParameters) else "")
         if isinstance(given, parameters.AccuracyParameters):
-            images.labelled(given.data, limit=1)
+            layouts.image_set(given)
+            if given.reference:
+                flips.read(flips.find(given.reference))
         if isinstance(given, parameters.SmokeParameters) and given.image_path and not Path(given.image_path).expanduser().is_file():
             raise InputError(f"image_path={given.image_path!r} does not exist: give the path of an image file.")
 
@@ -99,11 +101,12 @@ def _check_device(chosen: Mapping[str, parameters.Parameters]) -> None:
 
 def _select(given: parameters.Parameters) -> str:
     """The device that a run would use, named, after all that can be asked of it without loading anything."""
-    from ivit_helpers import checkpoint, device
+    from ivit_helpers import checkpoint, device, hub
 
     chosen = device.select(given.device)
     dtype = chosen.dtype(given.dtype)
-    checkpoint.check_memory(checkpoint.find(given.model), chosen, dtype)
+    if not hub.is_id(given.model):  # what is not here yet is measured once it is
+        checkpoint.check_memory(checkpoint.find(given.model), chosen, dtype)
     return f"{chosen}, {device.dtype_name(dtype)}"
 
 

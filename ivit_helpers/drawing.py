@@ -73,6 +73,19 @@ class SideBySide:
         return f'<div class="plots">{"".join(figure._repr_html_() for figure in self.figures)}</div>'
 
 
+class Together:
+    """One answer of several parts, each below the other."""
+
+    def __init__(self, *parts: Any) -> None:
+        self.parts = parts
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self.parts))
+
+    def _repr_html_(self) -> str:
+        return "".join(part._repr_html_() for part in self.parts)
+
+
 def _png(canvas: Canvas) -> bytes:
     """A PNG of 64 colours: a third of the size, and no visible difference in a plot."""
     whole, small = io.BytesIO(), io.BytesIO()

@@ -3,7 +3,10 @@
 Every image ends in exactly one of the outcomes below. None is replaced by another, none is left out of the totals.
 """
 
-from collections.abc import Iterator, Sequence
+import bisect
+import time
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +16,17 @@ from scipy.stats import binomtest
 from torch import Tensor
 from tqdm import tqdm
 
+from ivit_helpers import decoding
 from ivit_helpers.checkpoint import Loaded
+from ivit_helpers.decoding import Decoded
 from ivit_helpers.errors import InputError
-from ivit_helpers.images import LabelledImages
+from ivit_helpers.images import Label, LabelledImages
+from ivit_helpers.label_rules import readable_names, synsets
 from ivit_helpers.timing import timed
 
 OUTCOMES = ("scored", "unreadable", "missing", "unlabelled", "nonfinite")
 BEST = 5
+TIMES = ["images", "seconds", "waited", "whole"]
 
 
 @dataclass(frozen=True)
@@ -29,9 +36,16 @@ class Predictions:
     set_name: str
     classes: tuple[str, ...]
     table: pd.DataFrame
-    """One row an image: path, label, outcome, reason, class1..class5, score1..score5 (softmax)"""
+    """One row an image: id (the same on every machine), path, label, outcome, reason, pixels (checksum of what the network was
+    given), class1..class5, score1..score5 (softmax), margin (logit of class1 less that of class2), the last three of the classes
+    that may be answered; where images have several right classes, `also` holds those after the first, as text"""
     batches: pd.DataFrame
-    """One row a batch, in order: images, seconds (forward pass only, synchronised)"""
+    """One row a batch that had images, in order: images, seconds (forward pass only, synchronised), waited (seconds in which its
+    images were not ready and the device had nothing to do), whole (seconds from the end of the batch before to its own)"""
+    answers: tuple[int, ...] = ()
+    """The classes that could be answered, as indices; empty for all"""
+    drawn_from: int | None = None
+    """How many images the set has, where these are some drawn at random"""
 
     @property
     def scored(self) -> pd.DataFrame:
@@ -41,42 +55,58 @@ class Predictions:
 def class_indices(images: LabelledImages, classes: Sequence[str]) -> list[int]:
     """For each class of the set, its index in the model's classes: by name where the model knows the names, else by order.
 
+    Synset ids have a place among the 1000 of ImageNet, whichever of them the set holds.
     Raises InputError when the set has more classes than the model.
     """
-    if set(images.classes) <= set(classes):
-        return [classes.index(name) for name in images.classes]
+    known = {name: index for index, name in enumerate(classes)}
+    if set(images.classes) <= set(known):
+        return [known[name] for name in images.classes]
     if len(images.classes) > len(classes):
         raise InputError(
             f"{images.name} has {len(images.classes)} classes and the model tells {len(classes)} apart: "
             "give the model's own images, or a model folder with the head of these classes."
         )
+    if len(classes) == len(synsets()) and set(images.classes) <= set(synsets()):
+        return [bisect.bisect_left(synsets(), name) for name in images.classes]
     return list(range(len(images.classes)))
 
 
-def _decoded(images: LabelledImages, loaded: Loaded) -> Iterator[tuple[int, Tensor | None, str, str]]:
-    """(number, pixel values or None, outcome, reason) of every image, in order."""
-    for number, label in enumerate(images.labels):
-        try:
-            pixels = loaded.checkpoint.transform(images.image(number))
-        except FileNotFoundError:
-            yield number, None, "missing", "no such file"
-        except (OSError, ValueError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
-            yield number, None, "unreadable", str(error).splitlines()[0]
-        else:
-            yield number, pixels, "scored" if label is not None else "unlabelled", ""
+def class_names(images: LabelledImages, classes: Sequence[str]) -> tuple[str, ...]:
+    """What a reader calls the model's classes: ImageNet's synsets by id and, where it is known, by name."""
+    if not set(images.classes) <= set(synsets()) or len(classes) != len(synsets()):
+        return tuple(classes)
+    readable = dict(zip(synsets(), readable_names(), strict=True))
+    return tuple(readable[name] for name in (classes if set(classes) == set(synsets()) else synsets()))
 
 
-def _best_of(logits: Tensor) -> list[dict[str, Any]]:
-    """class1..class5 and score1..score5 of each row of logits (B, classes); empty where a logit is not finite."""
-    count = min(BEST, logits.shape[-1])
-    scores, found = logits.float().softmax(-1).topk(count)
+def _best_of(logits: Tensor, answers: Sequence[int] = ()) -> list[dict[str, Any]]:
+    """class1..class5, score1..score5 and margin of each row of logits (B, classes), of `answers` alone where there are any.
+
+    Empty where a logit is not finite.
+    """
+    allowed = torch.tensor(answers or range(logits.shape[-1]))
+    count = min(BEST, len(allowed))
+    within = logits.float()[:, allowed]
+    scores, places = within.softmax(-1).topk(count)
+    found, first = allowed[places], within.gather(-1, places[:, :2])
+    margins = (first[:, 0] - first[:, -1]).tolist()
     finite = logits.isfinite().all(-1).tolist()
     return [
-        {f"class{k + 1}": int(found[row, k]) for k in range(count)} | {f"score{k + 1}": float(scores[row, k]) for k in range(count)}
+        {f"class{k + 1}": int(found[row, k]) for k in range(count)}
+        | {f"score{k + 1}": float(scores[row, k]) for k in range(count)}
+        | {"margin": margins[row]}
         if finite[row]
         else {}
         for row in range(len(logits))
     ]
+
+
+def _right(label: Label, index_of: Sequence[int]) -> dict[str, Any]:
+    """The label's columns in the model's classes."""
+    if isinstance(label, tuple):
+        first, *others = (index_of[right] for right in label)
+        return {"label": first, "also": " ".join(map(str, others))}
+    return {"label": None if label is None else index_of[label]}
 
 
 def _classify(pixels: Tensor, loaded: Loaded) -> tuple[Tensor, float]:
@@ -88,58 +118,68 @@ def _classify(pixels: Tensor, loaded: Loaded) -> tuple[Tensor, float]:
     return out[0].float().cpu(), seconds
 
 
-def predict(loaded: Loaded, images: LabelledImages, batch_size: int) -> Predictions:
-    """Classify every image of a set, in order."""
+def predict(loaded: Loaded, images: LabelledImages, batch_size: int, workers: int = decoding.AUTO) -> Predictions:
+    """Classify every image of a set, in order; `workers` as for decoding.batches."""
     index_of = class_indices(images, loaded.classes)
+    answers = tuple(index_of[number] for number in images.answers or ())
     rows: list[dict[str, Any]] = []
-    batches: list[dict[str, Any]] = []
-    waiting: list[tuple[int, Tensor]] = []
-
-    def flush() -> None:
-        if not waiting:
-            return
-        logits, seconds = _classify(torch.stack([pixels for _, pixels in waiting]), loaded)
-        batches.append({"images": len(waiting), "seconds": seconds})
-        for (number, _), best in zip(waiting, _best_of(logits), strict=True):
-            rows[number] |= best or {"outcome": "nonfinite", "reason": "a logit is not finite"}
-        waiting.clear()
-
-    progress = tqdm(_decoded(images, loaded), total=len(images), desc=images.name, unit="image", leave=False, delay=1)
-    for number, pixels, outcome, reason in progress:
-        label = images.labels[number]
-        rows.append(
-            {
-                "path": str(images.paths[number]),
-                "label": None if label is None else index_of[label],
-                "outcome": outcome,
-                "reason": reason,
-            }
-        )
-        if pixels is not None:
-            waiting.append((number, pixels))
-        if len(waiting) == batch_size:
-            flush()
-    flush()
-    table = pd.DataFrame(rows).reindex(columns=_columns(len(loaded.classes)))
+    times: list[dict[str, Any]] = []
+    with (
+        tqdm(total=len(images), desc=images.name, unit="image", leave=False, delay=1) as progress,
+        closing(decoding.batches(images, loaded.checkpoint.transform, batch_size, workers)) as batches,
+    ):
+        began = time.perf_counter()
+        for batch in batches:
+            waited = time.perf_counter() - began
+            rows += [_row(images, one, index_of) for one in batch.images]
+            if batch.numbers:
+                logits, seconds = _classify(torch.from_numpy(batch.pixels), loaded)
+                for number, best in zip(batch.numbers, _best_of(logits, answers), strict=True):
+                    rows[number] |= best or {"outcome": "nonfinite", "reason": "a logit is not finite"}
+                ended = time.perf_counter()
+                times.append({"images": len(batch.numbers), "seconds": seconds, "waited": waited, "whole": ended - began})
+                began = ended
+            progress.update(len(batch.images))
+    several = any(isinstance(label, tuple) for label in images.labels)
+    table = pd.DataFrame(rows).reindex(columns=_columns(len(answers or loaded.classes), several))
     counts = {name: "Int64" for name in table.columns if name == "label" or name.startswith("class")}
-    return Predictions(images.name, loaded.classes, table.astype(counts), pd.DataFrame(batches, columns=["images", "seconds"]))
+    names = class_names(images, loaded.classes)
+    return Predictions(images.name, names, table.astype(counts), pd.DataFrame(times, columns=TIMES), answers, images.drawn_from)
 
 
-def _columns(classes: int) -> list[str]:
-    best = range(1, min(BEST, classes) + 1)
-    return ["path", "label", "outcome", "reason", *(f"class{k}" for k in best), *(f"score{k}" for k in best)]
+def _row(images: LabelledImages, one: Decoded, index_of: Sequence[int]) -> dict[str, Any]:
+    """What is known of an image before the model has seen it."""
+    label = images.labels[one.number]
+    return {
+        "id": images.identity(one.number),
+        "path": str(images.paths[one.number]),
+        **_right(label, index_of),
+        "outcome": one.fault or ("unlabelled" if label is None else "scored"),
+        "reason": one.reason,
+        "pixels": one.checksum,
+    }
 
 
-def wilson(hits: int, count: int) -> tuple[float, float]:
-    """The 95 % Wilson score interval of a proportion."""
-    interval = binomtest(hits, count).proportion_ci(0.95, method="wilson")
+def _columns(classes: int, several: bool) -> list[str]:
+    best, also = range(1, min(BEST, classes) + 1), ["also"] * several
+    answers = [*(f"class{k}" for k in best), *(f"score{k}" for k in best)]
+    return ["id", "path", "label", *also, "outcome", "reason", "pixels", *answers, "margin"]
+
+
+def wilson(hits: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The Wilson score interval of a proportion."""
+    interval = binomtest(hits, count).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
 
 
 def hits(scored: pd.DataFrame, best: int) -> pd.Series:
-    """Whether the label is among the first `best` classes, for each scored image."""
+    """Whether a right class is among the first `best` classes, for each scored image."""
     columns = [f"class{k}" for k in range(1, best + 1) if f"class{k}" in scored]
     found: pd.Series = scored[columns].eq(scored["label"], axis=0).any(axis=1)
+    if "also" in scored:
+        others = scored["also"].fillna("").str.split().explode().dropna().astype(int)  # a row of its own for each further right class
+        matches = (scored.loc[others.index, columns].to_numpy() == others.to_numpy()[:, None]).any(axis=1)
+        found[others.index[matches]] = True
     return found
 
 
@@ -147,7 +187,7 @@ def accuracy(predictions: Predictions) -> dict[str, Any]:
     """The record's row of a set: the counts of all outcomes, top-1 and top-5 as fractions of the scored, with 95 % intervals."""
     outcomes = predictions.table["outcome"].value_counts()
     scored = predictions.scored
-    row: dict[str, Any] = {"set": predictions.set_name, "images": len(predictions.table)}
+    row: dict[str, Any] = {"set": predictions.set_name, "images": len(predictions.table), "drawn_from": predictions.drawn_from}
     row |= {outcome: int(outcomes.get(outcome, 0)) for outcome in OUTCOMES}
     for best in (1, 5):
         right = int(hits(scored, best).sum())
@@ -170,10 +210,14 @@ def per_class(predictions: Predictions) -> pd.DataFrame:
 
 
 def confusion(predictions: Predictions) -> pd.DataFrame:
-    """Counts, true classes as rows, predicted classes as columns; only classes that occur as either."""
+    """Counts, true classes as rows, predicted classes as columns; only classes that occur as either.
+
+    Of several right classes the predicted one is taken as the true one, else the first.
+    """
     scored = predictions.scored
-    present = sorted(set(scored["label"]) | set(scored["class1"]))
-    table = pd.crosstab(scored["label"], scored["class1"]).reindex(index=present, columns=present, fill_value=0)
+    truth = scored["label"].mask(hits(scored, 1), scored["class1"])
+    present = sorted(set(truth) | set(scored["class1"]))
+    table = pd.crosstab(truth, scored["class1"]).reindex(index=present, columns=present, fill_value=0)
     names = [predictions.classes[int(index)] for index in present]
     return pd.DataFrame(table.to_numpy(), index=names, columns=names)
 
@@ -188,7 +232,18 @@ def confident_mistakes(predictions: Predictions, count: int) -> pd.DataFrame:
     )
 
 
+LOST = ("unreadable", "missing", "nonfinite")
+"""Outcomes that nobody wants; an unlabelled image is one that its set leaves out"""
+
+
 def not_scored(predictions: Predictions) -> pd.DataFrame:
-    """Every image that did not count, with the reason; synthetic images are unlabelled on purpose and are not listed."""
-    left_out = predictions.table[~predictions.table["outcome"].isin(["scored", "unlabelled"])]
-    return left_out[["path", "outcome", "reason"]]
+    """Every image that did not count, with the reason: those that were lost first, then those without a label.
+
+    Where no image of the set has a label, as in synthetic ones, that is no reason to list them.
+    """
+    left_out = predictions.table[predictions.table["outcome"] != "scored"][["path", "outcome", "reason"]]
+    if predictions.table["label"].isna().all():
+        left_out = left_out[left_out["outcome"] != "unlabelled"]
+    unlabelled = left_out["outcome"] == "unlabelled"
+    left_out = left_out.assign(reason=left_out["reason"].mask(unlabelled, f"{predictions.set_name} gives it no label"))
+    return left_out.loc[unlabelled.sort_values(kind="stable").index]

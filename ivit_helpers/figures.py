@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ivit_helpers.drawing import LIGHT, Figure, Theme, draw
+from ivit_helpers.drawing import Figure, Theme, draw
 
 Row = Mapping[str, Any]
 MARKERS, LINES = "osD^v", ("-", "--", "-.", ":")
@@ -157,85 +156,3 @@ def layer_errors(ours: Sequence[float], theirs: Sequence[float], dtype: str) -> 
 
     alt = f"Relative error in {dtype} after the last block: {ours[-1]:.2e} here, {theirs[-1]:.2e} for transformers on the CPU."
     return draw(plot, f"Distance from the truth, block by block ({dtype})", alt)
-
-
-def intervals(row: Row, references: Mapping[str, float] | None = None) -> Figure:
-    """Top-1 and top-5 with their 95 % intervals; published figures as vertical marks."""
-
-    def plot(axes: Axes, theme: Theme) -> None:
-        for place, best in enumerate(("top5", "top1")):
-            middle, low, high = (100 * row[f"{best}{part}"] for part in ("", "_low", "_high"))
-            axes.errorbar(middle, place, xerr=[[middle - low], [high - middle]], fmt="o", capsize=5, color=theme.series[0])
-            axes.annotate(f"{middle:.2f} %", (middle, place), textcoords="offset points", xytext=(0, 9), ha="center")
-            if references and best in references:
-                axes.plot(100 * references[best], place, marker="|", markersize=18, color=theme.series[1])
-        axes.set_yticks([0, 1], ["top-5", "top-1"])
-        axes.set_ylim(-0.6, 1.6)
-        low, high = axes.get_xlim()
-        axes.set_xlim(max(0, low - 1), min(101, high + 1))
-        axes.set_xlabel(f"% of {row['scored']} scored images, 95 % interval")
-
-    alt = "; ".join(
-        f"{best}: {row[best]:.2%}, 95 % interval {row[best + '_low']:.2%} to {row[best + '_high']:.2%}" for best in ("top1", "top5")
-    )
-    return draw(plot, "Accuracy", f"{alt}; of {row['scored']} images.", height=2.4)
-
-
-def class_accuracy(frame: pd.DataFrame, most: int = 20) -> Figure:
-    """Top-1 by class with 95 % intervals; of many classes, the worst."""
-    shown = frame.nsmallest(most, "top1") if len(frame) > most else frame.iloc[::-1]
-
-    def plot(axes: Axes, theme: Theme) -> None:
-        middle = 100 * shown["top1"]
-        bars = [middle - 100 * shown["low"], 100 * shown["high"] - middle]
-        axes.errorbar(middle, range(len(shown)), xerr=np.abs(np.array(bars)), fmt="o", capsize=3, color=theme.series[0])
-        axes.set_yticks(range(len(shown)), shown["class"])
-        axes.set_xlim(right=101)
-        axes.set_xlabel("top-1 (%), 95 % interval")
-        axes.set_ylabel("class")
-
-    worst = frame.loc[frame["top1"].idxmin()]
-    which = f"the {most} worst of {len(frame)}" if len(frame) > most else f"all {len(frame)}"
-    alt = f"{which} classes; the lowest is {worst['class']} with {worst['hits']} of {worst['images']}."
-    return draw(plot, f"Top-1 by class ({which})", alt, height=max(2.4, 0.26 * len(shown) + 0.9))
-
-
-def confusion(frame: pd.DataFrame) -> Figure:
-    """Counts of true against predicted class."""
-
-    def plot(axes: Axes, theme: Theme) -> None:
-        counts = frame.to_numpy()
-        off_diagonal = counts - np.diag(np.diag(counts))
-        axes.imshow(counts, cmap=theme.heat, aspect="auto", norm="asinh")
-        axes.grid(visible=False)
-        if len(frame) <= 12:
-            for i, j in np.argwhere(counts):
-                bright = counts[i, j] > counts.max() / 8
-                light = bright if theme is LIGHT else not bright
-                axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8.5, color="white" if light else "#1f2328",
-                          fontweight="bold" if off_diagonal[i, j] else "normal")  # fmt: skip
-            axes.set_xticks(range(len(frame)), frame.columns)
-            axes.set_yticks(range(len(frame)), frame.index)
-        axes.set_xlabel("predicted class")
-        axes.set_ylabel("true class")
-
-    wrong = int(frame.to_numpy().sum() - np.trace(frame.to_numpy()))
-    return draw(plot, "Confusion", f"{len(frame)} classes; {wrong} of {int(frame.to_numpy().sum())} images off the diagonal.", height=3.9)
-
-
-def batch_times(batches: pd.DataFrame) -> Figure:
-    """Seconds of each batch in order; the first, which also loads and compiles, stands out."""
-    milliseconds = 1e3 * batches["seconds"].to_numpy()
-
-    def plot(axes: Axes, theme: Theme) -> None:
-        axes.plot(np.arange(1, len(milliseconds) + 1), milliseconds, "-", marker="o", markersize=3, color=theme.series[0])
-        axes.plot(1, milliseconds[0], "s", color=theme.series[1], label=f"first batch: {milliseconds[0]:.1f} ms")
-        axes.axhline(np.median(milliseconds), linestyle="--", color=theme.series[2], label=f"median: {np.median(milliseconds):.1f} ms")
-        axes.set_ylim(bottom=0)
-        axes.set_xlabel("batch, in order")
-        axes.set_ylabel("ms per batch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend()
-
-    alt = f"{len(batches)} batches: the first took {milliseconds[0]:.1f} ms, the median is {np.median(milliseconds):.1f} ms."
-    return draw(plot, "Time of each batch, in order", alt)

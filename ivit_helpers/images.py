@@ -1,17 +1,21 @@
 """Image files -> pixel values, by the official transform; and the labelled sets they come from."""
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from ivit_helpers.errors import InputError
+
+# torch is imported where a tensor is made: decoding processes import this module, and torch would cost each of them seconds.
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 EMBEDDED = Path(__file__).resolve().parent.parent / "data"
@@ -59,52 +63,103 @@ class ImageTransform:
         left, top = (round((side - self.crop_size) / 2.0) for side in resized)
         return image.crop((left, top, left + self.crop_size, top + self.crop_size))
 
-    def __call__(self, image: Image.Image) -> Tensor:
+    def normalised(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """8-bit crops (..., crop_size, crop_size, 3) -> pixel values (..., 3, crop_size, crop_size).
+
+        Each value depends on its own pixel and channel alone, so one image and a batch give the same bits.
+        """
+        pixels = np.moveaxis(crops, -1, -3).astype(np.float32, order="C")
+        mean, std = (np.array(numbers, np.float32).reshape(-1, 1, 1) for numbers in (self.mean, self.std))
+        for operation, operand in ((np.divide, np.float32(255)), (np.subtract, mean), (np.divide, std)):
+            operation(pixels, operand, out=pixels)
+        return pixels
+
+    def __call__(self, image: Image.Image) -> "Tensor":
         """RGB image -> pixel values (3, crop_size, crop_size), float32."""
-        pixels = torch.from_numpy(np.array(self.crop(image))).permute(2, 0, 1).float() / 255
-        mean, std = (torch.tensor(numbers).view(-1, 1, 1) for numbers in (self.mean, self.std))
-        return (pixels - mean) / std
+        import torch
+
+        return torch.from_numpy(self.normalised(np.asarray(self.crop(image))))
 
 
-def read(path: Path) -> Image.Image:
+def read(file: Path | IO[bytes]) -> Image.Image:
     """Decode an image file completely, as RGB, as the official loader does.
 
     Grey images are repeated over the channels, palettes are looked up, transparency is dropped, and an EXIF orientation is left
     alone: the published accuracies were measured so. 16-bit grey is scaled to 8 bits, where Pillow would clip it to white.
     Raises OSError or ValueError when the file cannot be decoded.
     """
-    with Image.open(path) as opened:
-        opened.load()
-        if opened.mode.startswith("I"):
-            wide = np.asarray(opened).astype(np.int64)
-            return Image.fromarray((wide.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
-        if opened.mode == "P" and "transparency" in opened.info:
-            return opened.convert("RGBA").convert("RGB")
-        return opened.convert("RGB")
+    try:
+        with Image.open(file) as opened:
+            opened.load()
+            return _as_rgb(opened)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # Pillow's decoders let SyntaxError, struct.error, zlib.error and more through for damaged files
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        wide = np.asarray(image).astype(np.int64)
+        return Image.fromarray((wide.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "P" and "transparency" in image.info:
+        return image.convert("RGBA").convert("RGB")
+    return image.convert("RGB")
+
+
+class Stored(Protocol):
+    """An image file inside another file."""
+
+    def read(self) -> bytes:
+        """Its bytes. Raises FileNotFoundError where the container does not hold it."""
+
+
+Label = int | tuple[int, ...] | None
+"""An index into the classes; several where each of them is right; None where the set gives none"""
 
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Image files and their labels; a label is an index into `classes`, or None where the set gives none."""
+    """Image files and their labels."""
 
     name: str
     paths: Sequence[Path]
-    labels: Sequence[int | None]
+    """Where each image lies, and what it is called in every table"""
+    labels: Sequence[Label]
     classes: Sequence[str]
+    root: Path | None = None
+    """The folder of the set"""
+    answers: Sequence[int] | None = None
+    """The classes that may be answered; None for all"""
+    stored: Sequence[Stored] | None = None
+    """What to read each image from, where it is no file of its own"""
+    drawn_from: int | None = None
+    """How many images the set has, where these are some drawn at random"""
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def image(self, index: int) -> Image.Image:
         """Decode one image; raises what `read` raises."""
-        return read(self.paths[index])
+        return read(self.paths[index] if self.stored is None else io.BytesIO(self.stored[index].read()))
+
+    def identity(self, index: int) -> str:
+        """What an image is called on every machine: its path within the set."""
+        path = self.paths[index]
+        return (path.relative_to(self.root) if self.root else path).as_posix()
 
     def drawn(self, limit: int, seed: int) -> "LabelledImages":
         """At most `limit` of the images, drawn at random without replacement, in their old order; all of them for 0."""
         if not 0 < limit < len(self):
             return self
         chosen = sorted(np.random.default_rng(seed).choice(len(self), limit, replace=False).tolist())
-        return replace(self, paths=[self.paths[i] for i in chosen], labels=[self.labels[i] for i in chosen])
+        return replace(
+            self,
+            paths=[self.paths[i] for i in chosen],
+            labels=[self.labels[i] for i in chosen],
+            stored=self.stored and [self.stored[i] for i in chosen],
+            drawn_from=len(self),
+        )
 
 
 class SyntheticImages(LabelledImages):
@@ -121,20 +176,35 @@ def synthetic_images(count: int, seed: int) -> SyntheticImages:
     return SyntheticImages("synthetic", names, [None] * count, [])
 
 
+def images_below(folder: Path) -> list[Path]:
+    """Every image file of a folder and of the folders in it, sorted; files that begin with a dot are none."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+
+
 def class_folders(folder: Path, name: str | None = None) -> LabelledImages:
-    """Read a folder with one folder of images per class; classes are sorted by name."""
+    """Read a folder with one folder of images per class. Classes are sorted by name; folders that are all numbers name class indices."""
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}: `data` must be a folder of class folders, or 'digits', or 'synthetic'.")
-    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    pairs = [
-        (path, index)
-        for index, label in enumerate(classes)
-        for path in sorted((folder / label).rglob("*"))
-        if path.suffix.lower() in SUFFIXES
-    ]
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    pairs = [(path, label) for label in names for path in images_below(folder / label)]
     if not pairs:
         raise InputError(f"{folder} holds no class folders with images; expected {folder}/<class>/<image>.png or .jpg.")
-    return LabelledImages(name or folder.name, [path for path, _ in pairs], [index for _, index in pairs], classes)
+    found = named(name or folder.name, [path for path, _ in pairs], [label for _, label in pairs], names)
+    return replace(found, root=folder)
+
+
+def named(name: str, paths: Sequence[Path], written: Sequence[str | None], names: Sequence[str] = ()) -> LabelledImages:
+    """A set whose labels are written as words. `names`: classes that there are, with images or without.
+
+    Where every word is a number it is the class index itself: sorted as text, "10" would come before "2".
+    """
+    words = {word for word in written if word is not None} | set(names)
+    if all(word.isdecimal() for word in words):
+        classes = [str(number) for number in range(max(map(int, words), default=-1) + 1)]
+        return LabelledImages(name, paths, [None if word is None else int(word) for word in written], classes)
+    classes = sorted(words)
+    index = {word: number for number, word in enumerate(classes)}
+    return LabelledImages(name, paths, [None if word is None else index[word] for word in written], classes)
 
 
 def labelled(data: str, limit: int = 0, seed: int = 0) -> LabelledImages:
@@ -145,8 +215,10 @@ def labelled(data: str, limit: int = 0, seed: int = 0) -> LabelledImages:
     return images.drawn(limit, seed)
 
 
-def synthetic_pixels(count: int, side: int, seed: int = 0) -> Tensor:
+def synthetic_pixels(count: int, side: int, seed: int = 0) -> "Tensor":
     """Pixel values (count, 3, side, side) of standard normal noise, as normalised images are distributed; always the same."""
+    import torch
+
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
 
 

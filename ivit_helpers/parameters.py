@@ -91,11 +91,28 @@ class BenchmarkParameters(Parameters):
 class AccuracyParameters(Parameters):
     """Does it still classify?"""
 
-    data: str = Field("digits", min_length=1, description='a folder of class folders, "digits" (embedded) or "synthetic"')
+    data: str = Field(
+        "digits",
+        min_length=1,
+        description="a folder of class folders, a flat folder with `labels`, parquet or tar files or their folder, "
+        '"digits" (embedded) or "synthetic"',
+    )
     head: str = Field("", description="a classification head, .pth or .safetensors; empty: the model folder's own")
+    labels: str = Field("", description="a text file of labels for a flat folder, or ReaL's real.json; empty where the layout says it all")
+    image_set: Literal["folder", "imagenet-1k", "real", "v2", "a", "r", "sketch"] = Field(
+        "folder",
+        description='which classes and label rule: "folder" (the model\'s own), "imagenet-1k", "real", "v2", "a", "r" or "sketch"',
+    )
     batch_size: Whole = Field(8, ge=1, le=4096, description="images a batch, a whole number from 1 to 4096")
     limit: Whole = Field(0, ge=0, description="evaluate that many images, drawn at random; 0: all of them")
     seed: Whole = Field(0, ge=0, description="seed of the draw and of synthetic images, a whole number")
+    bad_limit: Whole = Field(0, ge=0, description="images that may be unreadable, missing or non-finite, a whole number")
+    reference: str = Field(
+        "", description="the folder of another accuracy run over the same images, or its predictions CSV, to compare with; empty: none"
+    )
+    workers: Whole = Field(
+        -1, ge=-1, le=256, description="processes that decode images, a whole number up to 256; 0: none, -1: as many as are useful"
+    )
 
 
 NOTEBOOKS: dict[str, type[Parameters]] = {

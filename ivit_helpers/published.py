@@ -1,6 +1,7 @@
 """What others published, from data/published.json: reference lines, never measurements."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from ivit_helpers.images import EMBEDDED
@@ -12,11 +13,35 @@ def _all() -> dict[str, Any]:
     return content
 
 
+def _same_network(config: InternViTConfig) -> bool:
+    return all(getattr(config, name) == value for name, value in _all()["network"].items())
+
+
 def speeds(config: InternViTConfig) -> list[dict[str, Any]]:
     """Published speeds of exactly this network, each with label, source and images_per_s by batch size; empty for any other."""
-    published = _all()
-    same = all(getattr(config, name) == value for name, value in published["network"].items())
-    return list(published["speeds"]) if same else []
+    return list(_all()["speeds"]) if _same_network(config) else []
+
+
+@dataclass(frozen=True)
+class PublishedAccuracy:
+    """What the authors measured on one image set, as fractions of the labelled images."""
+
+    images: int
+    """How many the set has, those without a label included"""
+    top1: float
+    top5: float
+    tolerance: float
+    """How far another correct run on the same images may be away; the authors' own reruns moved by up to 0.0002"""
+    source: str
+
+
+def accuracy(config: InternViTConfig, image_set: str) -> PublishedAccuracy | None:
+    """The published accuracy of exactly this network on a set; None for any other pair."""
+    published = _all()["accuracy"]
+    row = published.get(image_set)
+    if not isinstance(row, dict) or not _same_network(config):
+        return None
+    return PublishedAccuracy(row["images"], row["top1"], row["top5"], published["tolerance"], published["source"])
 
 
 def least_top1(model: str, image_set: str) -> float | None:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from ivit_helpers.operators import Audit
+from ivit_helpers.published import PublishedAccuracy
 
 Row = Mapping[str, Any]
 NOTHING = "–"
@@ -132,17 +133,22 @@ def accounting(row: Row) -> Table:
     return Table([{name: f"{row[name]:,}" for name in names}], "Every image ends in exactly one outcome")
 
 
-def accuracy(row: Row) -> Table:
-    """Top-1 and top-5 with intervals, over both denominators."""
-    return Table([_accuracy_row(row, best) for best in (1, 5) if row[f"top{best}"] is not None])
+def accuracy(row: Row, published: PublishedAccuracy | None = None) -> Table:
+    """Top-1 and top-5 with intervals, over both denominators, beside what was published."""
+    caption = f"Published: {published.source}; not measured here. Its difference has the 95 % interval of this run" if published else ""
+    return Table([_accuracy_row(row, best, published) for best in (1, 5) if row[f"top{best}"] is not None], caption)
 
 
-def _accuracy_row(row: Row, best: int) -> dict[str, str]:
+def _accuracy_row(row: Row, best: int, published: PublishedAccuracy | None) -> dict[str, str]:
     key = f"top{best}"
+    there = getattr(published, key) if published else None
+    points = [NOTHING if there is None else f"{100 * (row[key + end] - there):+.2f}" for end in ("", "_low", "_high")]
     return {
         "measure": f"top-{best}",
         "of the scored": f"{row[key]:.2%}",
         "95 % interval": f"{row[key + '_low']:.2%} to {row[key + '_high']:.2%}",
         "right": f"{row[key + '_hits']:,} of {row['scored']:,}",
         "of all images": f"{row[key + '_hits'] / row['images']:.2%}",
+        "published": NOTHING if there is None else f"{there:.3%}",
+        "difference, points": NOTHING if there is None else f"{points[0]} ({points[1]} to {points[2]})",
     }

@@ -10,7 +10,7 @@ from ivit_helpers import accuracy, checkpoint, evaluation, images
 from ivit_helpers.checkpoint import Loaded
 from ivit_helpers.errors import InputError
 
-LEAST = 0.94
+LEAST = 0.97
 
 
 @functools.cache

@@ -1,5 +1,10 @@
+import io
+import json
+
 import numpy as np
 import pytest
+from make_goldens import GOLDENS as GOLDENS_FILE
+from make_goldens import checksum, picture
 from PIL import Image
 
 from ivit_helpers import images
@@ -85,3 +90,43 @@ def test_a_draw_is_repeatable_and_depends_on_the_seed():
     draws = [images.labelled("digits", limit=20, seed=seed).paths for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
     assert len(set(draws[0])) == 20
+
+
+GOLDENS = json.loads(GOLDENS_FILE.read_text())
+
+
+@pytest.mark.parametrize(("width", "height", "pixels", "values"), GOLDENS["sizes"])
+def test_pixels_and_values_are_torchvisions(width, height, pixels, values):
+    """Equal to the bit, by one of the two ways in which versions of Pillow shrink high pictures."""
+    image = picture(width, height)
+    assert checksum(np.array(ImageTransform().crop(image))) in pixels, GOLDENS["made_with"]
+    assert checksum(ImageTransform()(image).numpy()) in values
+
+
+def test_the_goldens_hold_every_margin_and_both_directions():
+    margins = {(int(224 * max(w, h) / min(w, h)) - 224) % 4 for w, h, *_ in GOLDENS["sizes"] if w < h}
+    assert margins == {0, 1, 2, 3} == {(int(224 * w / h) - 224) % 4 for w, h, *_ in GOLDENS["sizes"] if w > h}
+
+
+def test_a_file_that_makes_the_decoder_stumble_is_a_plain_error(tmp_path):
+    ramp(64, 64).save(tmp_path / "x.png")
+    whole = (tmp_path / "x.png").read_bytes()
+    for cut in range(10, len(whole) - 20, 97):
+        with pytest.raises((OSError, ValueError)):
+            images.read(io.BytesIO(whole[:cut] + bytes(20)))
+
+
+def test_an_image_of_too_many_pixels_is_a_plain_error(tmp_path, monkeypatch):
+    ramp(64, 64).save(tmp_path / "x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ValueError, match="DecompressionBombError"):
+        images.read(tmp_path / "x.png")
+
+
+def test_folders_that_are_numbers_name_class_indices(tmp_path):
+    for label in ("10", "2", "0"):
+        (tmp_path / label).mkdir()
+        ramp(8, 8).save(tmp_path / label / "x.png")
+    found = images.class_folders(tmp_path)
+    assert [(path.parent.name, label) for path, label in zip(found.paths, found.labels, strict=True)] == [("0", 0), ("10", 10), ("2", 2)]
+    assert len(found.classes) == 11
