@@ -33,7 +33,7 @@ def random_classifier(tiny):
     head.norm.bias.normal_(0, 0.2)
     checkpoint = dataclasses.replace(tiny.checkpoint, name="random", config=SMALL, transform=images.ImageTransform(56, 56))
     names = tuple(f"class {number}" for number in range(1000))
-    return dataclasses.replace(tiny, checkpoint=checkpoint, network=randomised(SMALL), head=head, classes=names, head_is_trained=True)
+    return dataclasses.replace(tiny, checkpoint=checkpoint, network=randomised(SMALL), head=head, classes=names)
 
 
 @functools.cache
@@ -282,6 +282,6 @@ def test_labels_that_do_not_line_up_fail_the_run(random_classifier, run):
 
 def test_a_random_head_is_not_asked_to_line_up(random_classifier, run):
     truth = np.random.default_rng(0).integers(0, 1000, 300)
-    guessing = dataclasses.replace(random_classifier, head_is_trained=False)
+    guessing = dataclasses.replace(random_classifier, head_source=dataclasses.replace(random_classifier.head_source, file=None))
     accuracy.keep(run, scored_like(guessing, truth, truth[::-1]), guessing)
     assert "labels and classes line up" not in checks(run)

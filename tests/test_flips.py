@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 
 import numpy as np
@@ -9,7 +10,6 @@ from PIL import Image
 from ivit_helpers import accuracy, evaluation, flips, images, record
 from ivit_helpers.errors import InputError
 from ivit_helpers.evaluation import Predictions
-from ivit_helpers.network import ClassificationHead
 from ivit_helpers.parameters import AccuracyParameters
 
 CLASSES = ("cat", "dog", "fox")
@@ -190,8 +190,7 @@ def test_a_run_agrees_with_itself_and_names_the_other_runs_device(tmp_path, tiny
 
 def test_a_broken_network_is_seen_as_flips_with_their_pictures(tmp_path, tiny, digits):
     run_of(tmp_path / "one", tiny, digits)
-    head = ClassificationHead(128, 10).eval()
-    head.load_state_dict(tiny.head.state_dict())
+    head = copy.deepcopy(tiny.head)
     head.head.bias.data[3] += 100
     _, checks, page = run_of(tmp_path / "two", dataclasses.replace(tiny, head=head), digits, tmp_path / "one")
     assert checks["every flip a near tie"] == checks["flips both ways alike"] == "failed"
