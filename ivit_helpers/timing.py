@@ -113,8 +113,8 @@ def _begin(series: Series, call: Callable[[], object], device: Device, warmup: i
     """First call and warm-up of one series, with its peak memory; the warm-up too keeps to the time given."""
     device.release_memory()
     device.reset_peak_memory()
+    deadline = time.perf_counter() + seconds  # the first call counts: where it takes longer than all that, warm-up would not pay
     series.first_call_s = _attempt(series, call, device)
-    deadline = time.perf_counter() + seconds
     for _ in range(warmup):
         if series.error or time.perf_counter() > deadline:
             break
