@@ -64,7 +64,7 @@ class Head:
         if self.file is None:
             return facts
         published = "yes" if self.sha256 == PUBLISHED_SHA256 else "no, by its SHA-256"
-        return {**facts, "head_file": str(self.file), "head_sha256": self.sha256, "head_is_the_published_one": published}
+        return {**facts, "head_file": self.file.name, "head_sha256": self.sha256, "head_is_the_published_one": published}
 
 
 def _numbered(count: int) -> tuple[str, ...]:

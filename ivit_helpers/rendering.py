@@ -70,7 +70,8 @@ def _readable(notebook: NotebookNode) -> NotebookNode:
 
 
 def _environment_table(record: Record) -> str:
-    given = ", ".join(f"{name}={value}" for name, value in record.parameters.items())
+    # Without `out`: where this page lay when it was made says nothing where it is read.
+    given = ", ".join(f"{name}={value}" for name, value in record.parameters.items() if name != "out")
     return tables.facts({**record.environment, "parameters": given})._repr_html_()
 
 
