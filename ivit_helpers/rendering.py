@@ -62,6 +62,8 @@ def _readable(notebook: NotebookNode) -> NotebookNode:
         if cell.cell_type == "code":
             cell.outputs = _joined_streams(cell.outputs)
         tags = set(cell.metadata.get("tags", []))
+        if "injected-parameters" in tags:  # where this page lay when it was made says nothing where it is read
+            cell.source = "\n".join(line for line in cell.source.splitlines() if not line.startswith("out = "))
         failed = any(output.output_type == "error" for output in cell.get("outputs", []))
         cell.metadata["set_up"] = bool(SET_UP & tags)
         cell.metadata["hidden_here"] = bool((SHOWN_BY_THE_PAGE | SET_UP) & tags) and not failed
@@ -70,7 +72,6 @@ def _readable(notebook: NotebookNode) -> NotebookNode:
 
 
 def _environment_table(record: Record) -> str:
-    # Without `out`: where this page lay when it was made says nothing where it is read.
     given = ", ".join(f"{name}={value}" for name, value in record.parameters.items() if name != "out")
     return tables.facts({**record.environment, "parameters": given})._repr_html_()
 
