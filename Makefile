@@ -15,14 +15,14 @@ OLDER := .venv/transformers-4
 
 help:
 	@echo 'make report   run smoke, benchmark and accuracy, and leave HTML reports in reports/'
-	@echo '              make report ARGS="-p device=npu -p model=/weights/InternViT-6B-224px"'
+	@echo '              make report ARGS="-p model=random:300m-448 -p data=synthetic"'
 	@echo 'make test     lint, types and tests'
 	@echo 'make test-npu   the tests of the NPU path: the real torch-npu on a stub of CANN, no NPU needed (part of make test)'
 	@echo 'make test-transformers-4   parity and loading tests with transformers 4.57.6'
 	@echo 'make lab      open the notebooks in JupyterLab'
 	@echo 'make clean    remove .venv and what was built'
 	@echo
-	@echo 'PYTHON=python3.11 chooses the interpreter; EXTRAS=dev,npu installs torch-npu too.'
+	@echo 'PYTHON=python3.11 chooses the interpreter; On an NPU machine use the environment of README.md, not make.'
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -75,10 +75,23 @@ def _check_inputs(chosen: Iterable[parameters.Parameters]) -> None:
         checkpoint.check(given.model, given.head if isinstance(given, parameters.AccuracyParameters) else "")
         if isinstance(given, parameters.AccuracyParameters):
             layouts.image_set(given)
+            _check_head(given)
             if given.reference:
                 flips.read(flips.find(given.reference))
         if isinstance(given, parameters.SmokeParameters) and given.image_path and not Path(given.image_path).expanduser().is_file():
             raise InputError(f"image_path={given.image_path!r} does not exist: give the path of an image file.")
+
+
+def _check_head(given: parameters.AccuracyParameters) -> None:
+    """A published set without a trained head would compute for hours and claim nothing."""
+    from ivit_helpers import checkpoint, hub
+
+    known = given.image_set == "folder" or given.model.startswith("random:") or hub.is_id(given.model)
+    if not known and checkpoint.find(given.model, given.head).head is None:
+        raise InputError(
+            f"image_set={given.image_set!r} needs a trained head and there is none beside the weights: put "
+            "intern_vit_6b_224px_head.pth (hub repository OpenGVLab/InternVL) there, or give -p head=FILE."
+        )
 
 
 def _check_device(chosen: Mapping[str, parameters.Parameters]) -> None:

@@ -186,6 +186,9 @@ def find(model: str, head: str = "") -> Checkpoint:
 
 def check(model: str, head: str = "") -> None:
     """What can be told of `model` and `head` before a notebook starts, without a network; raises InputError as `find` does."""
+    place = Path(model)
+    if hub.is_id(model) and place.parent.is_dir():
+        raise InputError(f"model={model!r}: the folder {place.parent} is here and holds no {place.name}: correct the path.")
     find("tiny" if hub.is_id(model) else model, head)
 
 

@@ -184,7 +184,7 @@ def images_below(folder: Path) -> list[Path]:
 def class_folders(folder: Path, name: str | None = None) -> LabelledImages:
     """Read a folder with one folder of images per class. Classes are sorted by name; folders that are all numbers name class indices."""
     if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}: `data` must be a folder of class folders, or 'digits', or 'synthetic'.")
+        raise InputError(f"There is no folder {folder}: give class folders, a flat folder with labels=FILE, or parquet or tar files.")
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
     pairs = [(path, label) for label in names for path in images_below(folder / label)]
     if not pairs:

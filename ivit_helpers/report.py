@@ -5,7 +5,10 @@ finished when every code cell was executed, no cell shows an error, and its reco
 """
 
 import os
+import shutil
 import sys
+import tempfile
+import weakref
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -31,11 +34,13 @@ RAN_TO_ITS_END = "notebook ran to its end"
 class OwnKernelManager(AsyncKernelManager):
     """Starts this very Python's kernel, whatever the notebook's metadata and the user's kernelspecs say.
 
-    It talks over sockets in the file system, which other users of a shared server cannot listen to.
+    It talks over sockets in a folder of its own, which other users of a shared server cannot listen to.
     """
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**{"transport": "ipc", **settings})
+        folder = tempfile.mkdtemp(prefix="ivit-")  # readable by this user alone
+        super().__init__(**{"transport": "ipc", "ip": f"{folder}/kernel", **settings})
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
     @property
     def kernel_spec(self) -> KernelSpec:

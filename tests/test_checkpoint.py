@@ -159,3 +159,11 @@ print(mapped.bytes / 2**20, after - before, cast.bytes / 2**20, cast.host_peak_b
     assert size > 90
     assert grown < 12
     assert cast_peak < cast_size + 48
+
+
+def test_a_mistyped_relative_path_is_not_taken_for_a_hub_id(tmp_path, monkeypatch):
+    (tmp_path / "weights").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="the folder weights is here and holds no InternVit"):
+        checkpoint.check("weights/InternVit")
+    checkpoint.check("OpenGVLab/InternViT-6B-224px")

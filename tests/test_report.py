@@ -1,5 +1,6 @@
 """How runs end, told truthfully. Small notebooks stand in for the real ones, which the last test runs end to end."""
 
+import gc
 import json
 import os
 import re
@@ -45,6 +46,14 @@ def test_a_whole_run_passes_whatever_kernel_the_notebook_names(ended):
     found, page = ended(BEGIN, FINISH, kernel="a-kernel-that-is-not-there")
     assert (found.status, found.headline) == ("passed", "key figure 42")
     assert "Passed: all 2 checks. key figure 42." in page
+
+
+def test_a_run_leaves_no_sockets_behind(ended, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report.tempfile, "tempdir", str(tmp_path))
+    ended(BEGIN, FINISH)
+    gc.collect()
+    assert {entry.name for entry in tmp_path.iterdir()} == {"notebooks", "run{1}"}
 
 
 def test_the_kernel_is_this_very_python(ended):

@@ -1,0 +1,19 @@
+"""What the `ivit` command asks before anything starts."""
+
+import pytest
+
+from ivit_helpers import __main__ as command
+from ivit_helpers.errors import InputError
+from ivit_helpers.parameters import AccuracyParameters
+
+
+def test_a_published_set_without_a_trained_head_is_refused(model_folder):
+    with pytest.raises(InputError, match="needs a trained head and there is none beside the weights"):
+        command._check_head(AccuracyParameters(model=str(model_folder), image_set="imagenet-1k"))
+    command._check_head(AccuracyParameters(model=str(model_folder)))
+    command._check_head(AccuracyParameters(model="random:tiny-224", image_set="imagenet-1k"))
+
+
+def test_the_device_that_a_run_would_use_is_named(capsys):
+    command.main(["check", "-pdevice=cpu"], standalone_mode=False)
+    assert capsys.readouterr().out.startswith("cpu (")
