@@ -22,7 +22,7 @@ help:
 	@echo 'make lab      open the notebooks in JupyterLab'
 	@echo 'make clean    remove .venv and what was built'
 	@echo
-	@echo 'PYTHON=python3.11 chooses the interpreter; On an NPU machine use the environment of README.md, not make.'
+	@echo 'PYTHON=python3.11 chooses the interpreter. On an NPU machine use the environment of README.md, not make.'
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -14,7 +14,6 @@ figure is wall-clock seconds, the start of the workers included; a short run als
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,13 +65,6 @@ def photographs(folder: Path, count: int, width: int, height: int, milliseconds:
     return SlowImages(found.name, found.paths, found.labels, found.classes, found.root, seconds=milliseconds / 1e3)
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """Wall-clock seconds of one call."""
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
-
-
 def rounds(loaded: Loaded, found: LabelledImages, batch_size: int, workers: int, count: int) -> dict[str, list[float]]:
     """Seconds of decoding alone, inference alone and the whole evaluation, in turn."""
     transform, classifier = loaded.checkpoint.transform, loaded.classifier
@@ -91,9 +83,9 @@ def rounds(loaded: Loaded, found: LabelledImages, batch_size: int, workers: int,
     infer()  # kernels are loaded and compiled here
     taken: dict[str, list[float]] = {"decoding": [], "inference": [], "evaluation": []}
     for _ in tqdm(range(count), desc="measuring", unit="round", leave=False, delay=1):
-        taken["decoding"].append(seconds(decode))
-        taken["inference"].append(seconds(infer))
-        taken["evaluation"].append(seconds(lambda: evaluation.predict(loaded, found, batch_size, workers)))
+        taken["decoding"].append(timed(decode, loaded.device))
+        taken["inference"].append(timed(infer, loaded.device))
+        taken["evaluation"].append(timed(lambda: evaluation.predict(loaded, found, batch_size, workers), loaded.device))
     return taken
 
 

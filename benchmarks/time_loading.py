@@ -8,7 +8,6 @@ Prints each pair and the median of the pairs' ratios. Memory is what the process
 import os
 import re
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import torch
 
 from ivit_helpers import checkpoint
 from ivit_helpers.device import select
+from ivit_helpers.timing import timed
 
 BUFFER_BYTES = 2**24
 
@@ -38,13 +38,6 @@ def read_raw(files: tuple[Path, ...]) -> None:
                 pass
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """How long a call takes."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
 def held() -> int:
     """Bytes of anonymous memory of this process."""
     found = re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text())
@@ -63,15 +56,15 @@ def main(folder: str, rounds: int, cold: bool) -> None:
     ratios = []
     for number in range(rounds):
         taken = {}
-        works: list[tuple[str, Callable[[], object]]] = [
-            ("raw", lambda: read_raw(found.shards)),
-            ("load", lambda: checkpoint.load(found, device, torch.bfloat16)),
+        works: list[tuple[str, Callable[[], float]]] = [
+            ("raw", lambda: timed(lambda: read_raw(found.shards), device)),
+            ("load", lambda: checkpoint.load(found, device, torch.bfloat16).seconds),  # without the gate of the kernels before it
         ]
         before = held()
         for name, work in works if number % 2 == 0 else works[::-1]:
             if cold:
                 forget(found.shards)
-            taken[name] = seconds(work)
+            taken[name] = work()
         ratios.append(taken["load"] / taken["raw"])
         click.echo(
             f"{gigabytes:.2f} GB: raw {taken['raw']:.2f} s, load {taken['load']:.2f} s, ratio {ratios[-1]:.2f}, "

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -49,8 +49,8 @@ def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, ce
     try:
         chosen = parameters.share_out(names, parameters.parse(given))
         folder = _folder(out, chosen[names[0]])
-        _check_inputs(chosen.values())
-        _check_device(chosen)
+        _check_inputs([*chosen.values()])
+        _check_device(chosen[names[0]])
     except InputError as error:
         click.echo(f"ivit: {error}", err=True)
         sys.exit(BAD_INPUT)
@@ -67,12 +67,13 @@ def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, ce
     sys.exit(0 if passed else 1)
 
 
-def _check_inputs(chosen: Iterable[parameters.Parameters]) -> None:
+def _check_inputs(chosen: Sequence[parameters.Parameters]) -> None:
     """Find what the parameters name, so that a mistyped path is told at once; reads no weights and no pixels."""
     from ivit_helpers import checkpoint, flips, layouts
 
+    for model, head in dict.fromkeys((given.model, getattr(given, "head", "")) for given in chosen):
+        checkpoint.check(model, head)
     for given in chosen:
-        checkpoint.check(given.model, given.head if isinstance(given, parameters.AccuracyParameters) else "")
         if isinstance(given, parameters.AccuracyParameters):
             layouts.image_set(given)
             _check_head(given)
@@ -86,30 +87,33 @@ def _check_head(given: parameters.AccuracyParameters) -> None:
     """A published set without a trained head would compute for hours and claim nothing."""
     from ivit_helpers import checkpoint, hub
 
-    known = given.image_set == "folder" or given.model.startswith("random:") or hub.is_id(given.model)
-    if not known and checkpoint.find(given.model, given.head).head is None:
+    if given.image_set == "folder" or hub.is_id(given.model):
+        return
+    found = checkpoint.find(given.model, given.head)
+    if found.head is None and not found.is_random:
         raise InputError(
             f"image_set={given.image_set!r} needs a trained head and there is none beside the weights: put "
             "intern_vit_6b_224px_head.pth (hub repository OpenGVLab/InternVL) there, or give -p head=FILE."
         )
 
 
-def _check_device(chosen: Mapping[str, parameters.Parameters]) -> None:
-    """Find what the device cannot do, before a kernel starts. A driver that this would start is left to a process of its own."""
+def _check_device(given: parameters.Parameters) -> None:
+    """Find what the device cannot do, before a kernel starts. A driver that this would start is left to a process of its own.
+
+    given: those of any notebook of the run, all of which share model, device and dtype.
+    """
     from ivit_helpers import device
 
-    for name, given in chosen.items():
-        if not device.wakes_an_accelerator(given.device):
-            _select(given)
-            continue
-        words = [f"-p{key}={value}" for key, value in (("model", given.model), ("device", given.device), ("dtype", given.dtype))]
-        done = subprocess.run([sys.executable, "-m", "ivit_helpers", "check", name, *words], capture_output=True, text=True, check=False)
-        if done.returncode == BAD_INPUT:
-            raise InputError(done.stderr.strip().splitlines()[-1].removeprefix("ivit: "))
-        if done.returncode:
-            last = (done.stderr.strip() or "it printed nothing").splitlines()[-1]
-            raise InputError(f"device={given.device!r} cannot be started, a process that tried ended with {done.returncode}: {last}")
-        return  # one device for all notebooks of a run
+    if not device.wakes_an_accelerator(given.device):
+        _select(given)
+        return
+    words = [f"-p{key}={value}" for key, value in (("model", given.model), ("device", given.device), ("dtype", given.dtype))]
+    done = subprocess.run([sys.executable, "-m", "ivit_helpers", "check", *words], capture_output=True, text=True, check=False)
+    if done.returncode == BAD_INPUT:
+        raise InputError(done.stderr.strip().splitlines()[-1].removeprefix("ivit: "))
+    if done.returncode:
+        last = (done.stderr.strip() or "it printed nothing").splitlines()[-1]
+        raise InputError(f"device={given.device!r} cannot be started, a process that tried ended with {done.returncode}: {last}")
 
 
 def _select(given: parameters.Parameters) -> str:
@@ -130,7 +134,7 @@ def check(notebook: str, given: tuple[str, ...]) -> None:
     """Say what device a run would use, and whether the model fits it; nothing is loaded. Exit code 2 when it cannot run."""
     try:
         chosen = parameters.share_out([notebook], parameters.parse(given))
-        _check_inputs(chosen.values())
+        _check_inputs([*chosen.values()])
         click.echo(_select(chosen[notebook]))
     except InputError as error:
         click.echo(f"ivit: {error}", err=True)

@@ -166,10 +166,10 @@ def against(run: Run, predictions: Predictions, images: LabelledImages, loaded: 
         run.check("comparable with the reference", False, str(error))
         return tables.Table([{"another run": str(error)}])
     _check_flips(run, compared)
-    described = _described(compared)
-    run.note(rows=[{**run.record.rows[0], "against": {"reference": str(other), **described}}])
+    described = {"reference": str(other), **_described(compared)}
+    run.extend_row(against=described)
     return drawing.Together(
-        tables.facts({"reference": str(other), **described}, "Against another run"),
+        tables.facts(described, "Against another run"),
         accuracy_figures.margin_changes(compared.answered, compared.near_tie),
         _flipped(compared, predictions, images, loaded),
     )

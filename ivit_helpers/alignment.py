@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
-from ivit_helpers.evaluation import Predictions, hits
+from ivit_helpers.evaluation import Predictions, hits, wilson
 from ivit_helpers.label_rules import devkit_order, synsets
 
 LEAST_IMAGES = 200
@@ -72,8 +71,8 @@ def _near_chance(right: int, images: int, chance: float) -> bool:
     More than luck must be allowed for: a wrong order leaves some classes in their place (of 1000 numbers sorted as text, 12), and
     the answers to those images stay right.
     """
-    low = binomtest(right, images).proportion_ci(CONFIDENCE, method="wilson").low
-    return bool(low < chance + ABOVE_CHANCE)
+    low, _ = wilson(right, images, CONFIDENCE)
+    return low < chance + ABOVE_CHANCE
 
 
 def check(predictions: Predictions) -> Alignment | None:

@@ -3,7 +3,6 @@
 Source of the names: classification/models/intern_vit_6b.py of the OpenGVLab/InternVL repository.
 """
 
-import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,13 @@ WRAPPERS = ("module", "model")
 """Keys under which a training checkpoint holds its tensors"""
 IGNORED = "clip_projector."
 """Belongs to InternVL's contrastive head and is in some of the authors' files"""
-RENAMES = (
-    ("cls_token", "embeddings.class_embedding"),
-    ("pos_embed", "embeddings.position_embedding"),
-    ("patch_embed.proj.", "embeddings.patch_embedding."),
-    ("blocks.", "encoder.layers."),
-    (".ls1.gamma", ".ls1"),
-    (".ls2.gamma", ".ls2"),
-)
+BEGINNINGS = {
+    "cls_token": "embeddings.class_embedding",
+    "pos_embed": "embeddings.position_embedding",
+    "patch_embed.proj.": "embeddings.patch_embedding.",
+    "blocks.": "encoder.layers.",
+}
+ENDINGS = {".ls1.gamma": ".ls1", ".ls2.gamma": ".ls2"}
 
 
 def state_dict(content: Any, path: Path) -> dict[str, Tensor]:
@@ -39,11 +37,13 @@ def state_dict(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _published(name: str) -> str:
-    first, *others = RENAMES
-    begun = functools.reduce(
-        lambda text, pair: pair[1] + text.removeprefix(pair[0]) if text.startswith(pair[0]) else text, [first, *others[:3]], name
-    )
-    return functools.reduce(lambda text, pair: text.removesuffix(pair[0]) + pair[1] if text.endswith(pair[0]) else text, others[3:], begun)
+    for theirs, published in BEGINNINGS.items():
+        if name.startswith(theirs):
+            name = published + name.removeprefix(theirs)
+    for theirs, published in ENDINGS.items():
+        if name.endswith(theirs):
+            name = name.removesuffix(theirs) + published
+    return name
 
 
 def config_of(shapes: Mapping[str, tuple[int, ...]], path: Path) -> InternViTConfig:

@@ -27,7 +27,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from ivit_helpers.errors import InputError
+from ivit_helpers.errors import InputError, first_line
 from ivit_helpers.images import ImageTransform, LabelledImages
 
 AUTO = -1
@@ -74,8 +74,8 @@ class Decoder:
             crop = np.asarray(self.transform.crop(self.images.image(number)))
         except FileNotFoundError:
             return Decoded(number, fault="missing", reason="no such file")
-        except (OSError, ValueError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
-            return Decoded(number, fault="unreadable", reason=(str(error).splitlines() or [type(error).__name__])[0])
+        except (OSError, ValueError) as error:
+            return Decoded(number, fault="unreadable", reason=first_line(error))
         return Decoded(number, crop, f"{zlib.crc32(crop.tobytes()):08x}")
 
 

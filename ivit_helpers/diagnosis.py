@@ -1,6 +1,6 @@
 """When a forward pass fails: try what an engineer would try, in order, and say what helped."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -66,14 +66,13 @@ def _tried(name: str, network: InternViT | str, loaded: Loaded, batch_size: int)
 
 def ladder(loaded: Loaded, batch_size: int) -> list[Rung]:
     """Try again, look at the card, float32, one image, plain kernels; all rungs are climbed, so that the table tells them apart."""
-    plain: Callable[[], InternViT] = lambda: loaded.network.sharing_weights(PLAIN)  # noqa: E731
     state = ", ".join(f"{name} {value}" for name, value in environment.card_state(loaded.device).items())
     return [
         _tried("the same again", loaded.network, loaded, batch_size),
         Rung("the card", state, None),
         _tried("float32", _in_float32(loaded), loaded, batch_size),
         _tried("one image", loaded.network if batch_size > 1 else "the batch is one image already", loaded, 1),
-        _tried("plain kernels", plain(), loaded, batch_size),
+        _tried("plain kernels", loaded.network.sharing_weights(PLAIN), loaded, batch_size),
     ]
 
 

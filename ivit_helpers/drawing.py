@@ -60,19 +60,6 @@ class Figure:
         )
 
 
-class SideBySide:
-    """Figures that belong together: beside each other where there is room, below each other on a phone."""
-
-    def __init__(self, *figures: Figure) -> None:
-        self.figures = figures
-
-    def __repr__(self) -> str:
-        return "\n".join(map(repr, self.figures))
-
-    def _repr_html_(self) -> str:
-        return f'<div class="plots">{"".join(figure._repr_html_() for figure in self.figures)}</div>'
-
-
 class Together:
     """One answer of several parts, each below the other."""
 
@@ -84,6 +71,13 @@ class Together:
 
     def _repr_html_(self) -> str:
         return "".join(part._repr_html_() for part in self.parts)
+
+
+class SideBySide(Together):
+    """Figures that belong together: beside each other where there is room, below each other on a phone."""
+
+    def _repr_html_(self) -> str:
+        return f'<div class="plots">{super()._repr_html_()}</div>'
 
 
 def _png(canvas: Canvas) -> bytes:

@@ -72,10 +72,14 @@ def cann_version() -> str | None:
     return None
 
 
+def _npu_smi(device: Device) -> dict[str, str]:
+    return npu_smi.of_card(device.torch_device.index or 0) if device.type == "npu" else {}
+
+
 def card_state(device: Device) -> dict[str, str]:
     """Free memory, and what npu-smi tells of an NPU now."""
     state = {"free memory": f"{device.available_memory() / 2**30:.1f} GiB of {device.total_memory() / 2**30:.1f} GiB"}
-    return state | (npu_smi.of_card(device.torch_device.index or 0) if device.type == "npu" else {})
+    return state | _npu_smi(device)
 
 
 def describe(device: Device) -> dict[str, object]:
@@ -93,7 +97,7 @@ def describe(device: Device) -> dict[str, object]:
         **package_versions(),
         "cann": cann_version(),
         "driver": _version_in(DRIVER_INFO) if device.type == "npu" else None,
-        **(npu_smi.of_card(device.torch_device.index or 0) if device.type == "npu" else {}),
+        **_npu_smi(device),
         "note": device.note or None,
         **{name: os.environ[name] for name in VARIABLES if name in os.environ},
     }

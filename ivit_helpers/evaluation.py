@@ -25,6 +25,8 @@ from ivit_helpers.label_rules import readable_names, synsets
 from ivit_helpers.timing import timed
 
 OUTCOMES = ("scored", "unreadable", "missing", "unlabelled", "nonfinite")
+LOST = ("unreadable", "missing", "nonfinite")
+"""Outcomes that nobody wants; an unlabelled image is one that its set leaves out"""
 BEST = 5
 TIMES = ["images", "seconds", "waited", "whole"]
 
@@ -230,10 +232,6 @@ def confident_mistakes(predictions: Predictions, count: int) -> pd.DataFrame:
         truth=[predictions.classes[int(label)] for label in wrong["label"]],
         said=[predictions.classes[int(label)] for label in wrong["class1"]],
     )
-
-
-LOST = ("unreadable", "missing", "nonfinite")
-"""Outcomes that nobody wants; an unlabelled image is one that its set leaves out"""
 
 
 def not_scored(predictions: Predictions) -> pd.DataFrame:

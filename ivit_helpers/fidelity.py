@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # Rounding differs from one correct implementation to the next; an error of kind (a wrong norm, a lost scale) is far beyond this.
 # torchbench accepts the same multiples of a reference implementation's error.
 ALLOWED_MULTIPLE = {torch.float32: 2.0, torch.bfloat16: 3.0, torch.float16: 3.0}
+CPU = Device(torch.device("cpu"), "reference")
+"""Where every truth is computed"""
 
 
 def _transformers() -> ModuleType:
@@ -159,8 +161,8 @@ def reference(network: InternViT, pixel_values: Tensor, dtype: torch.dtype) -> R
 
     pixel_values: (1, 3, height, width), any device.
     """
-    pixels, cpu, wide = pixel_values.cpu().float(), Device(torch.device("cpu"), "reference"), truth_dtype(dtype)
-    with cpu.inference():
+    pixels, wide = pixel_values.cpu().float(), truth_dtype(dtype)
+    with CPU.inference():
         rounded_embeddings = _peer_part("InternVLVisionEmbeddings", _embeddings(network, dtype), "embeddings", network.config)
         truth = [_embeddings(network, wide)(pixels)]
         other = [rounded_embeddings(pixels.to(dtype))]

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from ivit_helpers import record
-from ivit_helpers.errors import InputError
+from ivit_helpers.errors import InputError, first_line
 from ivit_helpers.evaluation import BEST, Predictions, hits
 from ivit_helpers.label_rules import RULES
 from ivit_helpers.record import Record
@@ -81,7 +81,7 @@ def read(path: Path) -> Reference:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         problem = _problem(table)
     except (OSError, ValueError) as error:
-        problem = str(error).strip().splitlines()[0]
+        problem = first_line(error)
     if problem:
         raise InputError(f"{path} is no table of predictions ({problem}): give the folder of another accuracy run.")
     table["also"] = table.get("also", "")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ivit_helpers.device import Device
 from ivit_helpers.errors import told
-from ivit_helpers.fidelity import ALLOWED_MULTIPLE, relative_error, truth_dtype
+from ivit_helpers.fidelity import ALLOWED_MULTIPLE, CPU, relative_error, truth_dtype
 from ivit_helpers.kernels import PLAIN, Kernels, fused
 from ivit_helpers.network import InternViTConfig
 
@@ -61,10 +61,9 @@ def _errors(
     kernel: Callable[..., Tensor], plain: Callable[..., Tensor], given: Arguments, device: Device, dtype: torch.dtype
 ) -> tuple[float, float]:
     """Relative errors of a kernel on its device and of the plain one on the CPU, from the same rounded arguments."""
-    cpu = Device(torch.device("cpu"), "reference")
-    rounded = _converted(given, cpu.torch_device, dtype)
-    with cpu.inference():
-        truth = plain(*_converted(rounded, cpu.torch_device, truth_dtype(dtype)))
+    rounded = _converted(given, CPU.torch_device, dtype)
+    with CPU.inference():
+        truth = plain(*_converted(rounded, CPU.torch_device, truth_dtype(dtype)))
         usual = relative_error(plain(*rounded), truth)
     with device.inference():
         found = kernel(*_converted(given, device.torch_device, dtype)).cpu()

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from ivit_helpers.errors import InputError
+from ivit_helpers.errors import InputError, told
 from ivit_helpers.shards import STEMS
 
 CONFIGURATION = ("config.json", "preprocessor_config.json")
@@ -29,9 +29,8 @@ def download(model: str) -> Path:
             if any(folder.glob(f"{stem}*{suffix}")):
                 break
     except Exception as error:  # the hub's own errors, its HTTP library's (which changed between versions), a full disk
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"model={model!r} is no folder here and could not be had from the hub ({type(error).__name__}: {reason}): check the name and "
+            f"model={model!r} is no folder here and could not be had from the hub ({told(error)}): check the name and "
             "the network and run again (a download goes on where it stopped), set HF_ENDPOINT for a mirror, or give the path of a folder."
         ) from None
     return folder

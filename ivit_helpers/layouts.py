@@ -192,8 +192,7 @@ def read(data: str, labels: str = "") -> LabelledImages:
     elif not place.is_dir():
         raise InputError(f"There is no folder {place}: `data` must be a folder of images, or parquet or tar files.")
     else:
-        paths = images_below(place)
-        found = LabelledImages(place.name, paths, [None] * len(paths), [], place)
+        found = _flat(place)
     return label_files.apply(found, label_files.read_labels(labels), place) if labels else found
 
 
@@ -221,7 +220,13 @@ def _unlabelled(data: str) -> LabelledImages:
     place = Path(data).expanduser()
     if _archives(place)[1]:
         return read(data)
-    paths = images_below(place) if place.is_dir() else []
-    if not paths:
+    found = _flat(place)
+    if not len(found):
         raise InputError(f"There are no images in {place}: `data` must be a folder of images, or parquet or tar files.")
+    return found
+
+
+def _flat(place: Path) -> LabelledImages:
+    """The images below a folder, without labels; none where there is no such folder."""
+    paths = images_below(place)
     return LabelledImages(place.name, paths, [None] * len(paths), [], place)

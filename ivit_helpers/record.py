@@ -153,6 +153,10 @@ class Run:
             setattr(self.record, name, value)
         self.save()
 
+    def extend_row(self, **parts: Any) -> None:
+        """Add to the one row of a record that has one, as in smoke and accuracy."""
+        self.note(rows=[{**self.record.rows[0], **parts}])
+
     def caveat(self, sentence: str) -> None:
         """Add what a reader must know before believing the headline."""
         self.record.caveats.append(sentence)

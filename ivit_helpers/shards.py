@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ivit_helpers import authors
+from ivit_helpers.device import dtype_name
 from ivit_helpers.errors import InputError
 from ivit_helpers.integrity import Scan, check_beginning
 from ivit_helpers.pickles import read_pickle
@@ -143,7 +144,7 @@ def _in_pickle(path: Path) -> dict[str, Place]:
         if name.endswith(COUNTER):
             continue
         if tensor.dtype not in DTYPES.values():
-            raise InputError(_wrong_dtype(path, name, str(tensor.dtype).removeprefix("torch.")))
+            raise InputError(_wrong_dtype(path, name, dtype_name(tensor.dtype)))
         if not tensor.is_contiguous():
             raise InputError(f"{path} stores {name} with gaps: save it again after .contiguous().")
         storage: Any = tensor.untyped_storage()

@@ -69,7 +69,7 @@ def diagnosis(run: Run, loaded: Loaded, asked: SmokeParameters) -> tables.Table:
         return tables.Table([{"diagnosis": "not needed: the forward pass ran"}])
     rungs = ladder(loaded, asked.batch_size)
     run.note(headline=f"The forward pass fails ({failed_with}); {advice(rungs)}")
-    run.note(rows=[run.record.rows[0] | {"diagnosis": [asdict(rung) for rung in rungs]}])
+    run.extend_row(diagnosis=[asdict(rung) for rung in rungs])
     shown = {True: "ran", False: "failed", None: NOTHING}
     return tables.Table([{"tried": rung.name, "": shown[rung.worked], "what came of it": rung.outcome} for rung in rungs], advice(rungs))
 
@@ -105,7 +105,7 @@ def memory_table(run: Run, loaded: Loaded, asked: SmokeParameters) -> tables.Tab
         "host_peak_while_loading_bytes": loaded.host_peak_bytes,
     }
     seen = {name: value for name, value in needs.items() if value is not None}
-    run.note(rows=[run.record.rows[0] | {"memory": seen}])
+    run.extend_row(memory=seen)
     what = f"{loaded.checkpoint.name}, {dtype_name(loaded.dtype)}, batch {asked.batch_size}"
     return tables.memory(seen, f"Peaks seen in this run: {what}")
 
@@ -149,7 +149,7 @@ def _image_to_look_at(image_path: str) -> tuple[Path, Image.Image]:
         return path, images.read(path)
     except FileNotFoundError:
         raise InputError(f"image_path={image_path!r} does not exist: give the path of an image file.") from None
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"image_path={image_path!r} cannot be read as an image ({error}): try another file.") from None
 
 
@@ -198,12 +198,11 @@ def agreement(run: Run, loaded: Loaded, pixel_values: Tensor) -> Distances:
     found = fidelity.hidden_states(loaded.network, pixel_values, loaded.device)
     judged = fidelity.agreement(found[-1], expected)
     run.check("agreement with the truth", judged.passed, str(judged))
-    run.record.rows[0]["relative_error"] = judged.error
     distances = Distances(
         [fidelity.relative_error(here, truth) for here, truth in zip(found, expected.truth, strict=True)],
         [fidelity.relative_error(there, truth) for there, truth in zip(expected.peer, expected.truth, strict=True)],
     )
-    run.note(rows=[{**run.record.rows[0], "layer_errors": distances.ours, "layer_errors_transformers": distances.peer}])
+    run.extend_row(relative_error=judged.error, layer_errors=distances.ours, layer_errors_transformers=distances.peer)
     return distances
 
 

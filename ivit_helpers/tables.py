@@ -121,10 +121,7 @@ def operators(calls: Mapping[tuple[str, str], int], notes: Mapping[str, str]) ->
 
 def memory(seen: Mapping[str, int], caption: str) -> Table:
     """Peaks of memory by what they are peaks of."""
-    return Table(
-        [{"what": name.removesuffix("_bytes").replace("_", " "), "memory": readable("bytes", value)} for name, value in seen.items()],
-        caption,
-    )
+    return Table([{"what": what, "memory": memory} for what, memory in facts(seen).pairs.items()], caption)
 
 
 def accounting(row: Row) -> Table:

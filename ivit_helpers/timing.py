@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ivit_helpers.device import Device
-from ivit_helpers.errors import told
+from ivit_helpers.errors import first_line, told
 
 MINIMUM_REPEATS = 3
 Forward = Callable[[Tensor], Tensor]
@@ -91,7 +91,7 @@ def timed(call: Callable[[], object], device: Device) -> float:
 
 def what_failed(error: Exception) -> str:
     """An error as a row of a report tells it."""
-    return f"out of memory: {told(error).partition(': ')[2]}" if is_out_of_memory(error) else told(error)
+    return f"out of memory: {first_line(error)}" if is_out_of_memory(error) else told(error)
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -27,6 +27,13 @@ def pixels(loaded, count):
     return images.synthetic_pixels(count, loaded.network.config.image_size).to(loaded.device.torch_device)
 
 
+def leave_little_memory(card, monkeypatch):
+    """Make the card one that has 64 MiB free."""
+    card.release_memory()
+    in_use = card.total_memory() - card.available_memory()
+    monkeypatch.setenv("NPU_RIG_MEMORY", str(in_use + 64 * 2**20))
+
+
 def test_the_card_is_named_and_its_memory_counted(npu):
     assert (npu.name, npu.type, str(npu.torch_device)) == ("Ascend910B4", "npu", "npu:0")
     assert npu.total_memory() == 32 * 2**30
@@ -136,9 +143,7 @@ def test_the_audit_names_an_operator_that_fell_back_or_failed(loaded, monkeypatc
 
 def test_running_out_of_memory_at_one_batch_size_is_a_row_of_the_sweep(loaded, monkeypatch):
     model = loaded()
-    model.device.release_memory()
-    in_use = model.device.total_memory() - model.device.available_memory()
-    monkeypatch.setenv("NPU_RIG_MEMORY", str(in_use + 64 * 2**20))
+    leave_little_memory(model.device, monkeypatch)
     rows = timing.sweep(
         {"fused": model.network}, lambda size: pixels(model, size), [1, 2048, 2], model.device, warmup=1, repeats=3, seconds=5
     )
@@ -189,9 +194,7 @@ def test_the_ladder_finds_that_plain_kernels_run(loaded, monkeypatch):
 
 def test_the_ladder_finds_that_one_image_runs(loaded, monkeypatch):
     model = loaded(torch.float32)
-    model.device.release_memory()
-    in_use = model.device.total_memory() - model.device.available_memory()
-    monkeypatch.setenv("NPU_RIG_MEMORY", str(in_use + 64 * 2**20))
+    leave_little_memory(model.device, monkeypatch)
     rungs = diagnosis.ladder(model, 4096)
     assert [rung.name for rung in rungs if rung.worked] == ["one image"]
     assert "smaller batch_size" in diagnosis.advice(rungs)

@@ -67,12 +67,8 @@ def on_host_generator(generator: torch.Generator) -> torch.Generator:
     return torch.Generator().manual_seed(generator.initial_seed())
 
 
-def _is_uniform(name: str) -> bool:
-    return name in _listed("NPU_RIG_UNIFORM")
-
-
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    if _is_uniform("aten::scaled_dot_product_attention"):
+    if "aten::scaled_dot_product_attention" in _listed("NPU_RIG_UNIFORM"):
         return v.mean(-2, keepdim=True).expand_as(q).contiguous()
     return F.scaled_dot_product_attention(q, k, v, *args, **kwargs)
 
@@ -160,8 +156,10 @@ class Arithmetic(TorchDispatchMode):
         if full in MAYBE_VIEWS:
             with self:
                 return func.decompose(*args, **kwargs)
-        if name == "npu::npu_format_cast" or (func.is_view and mine):
-            return args[0] if name == "npu::npu_format_cast" else func(*args, **kwargs)
+        if name == "npu::npu_format_cast":
+            return args[0]
+        if func.is_view and mine:
+            return func(*args, **kwargs)
         self.play(name, str(mine[0].dtype).removeprefix("torch.") if mine else "")
         to_host = (kwargs.get("device") is not None and target == "cpu") or (full == "aten::copy_" and args[0].device.type == "cpu")
         if to_host or full in READ_BY_THE_HOST:
