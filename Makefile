@@ -15,7 +15,7 @@ OLDER := .venv/transformers-4
 
 help:
 	@echo 'make report   run smoke, benchmark and accuracy, and leave HTML reports in reports/'
-	@echo '              make report ARGS="-p model=random:300m-448 -p data=synthetic"'
+	@echo '              make report ARGS="-p model=random:tiny-224 -p data=synthetic"'
 	@echo 'make test     lint, types and tests'
 	@echo 'make test-npu   the tests of the NPU path: the real torch-npu on a stub of CANN, no NPU needed (part of make test)'
 	@echo 'make test-transformers-4   parity and loading tests with transformers 4.57.6'
