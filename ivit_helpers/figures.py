@@ -156,3 +156,21 @@ def layer_errors(ours: Sequence[float], theirs: Sequence[float], dtype: str) -> 
 
     alt = f"Relative error in {dtype} after the last block: {ours[-1]:.2e} here, {theirs[-1]:.2e} for transformers on the CPU."
     return draw(plot, f"Distance from the truth, block by block ({dtype})", alt)
+
+
+def block_errors(ours: Sequence[float], theirs: Sequence[float], allowed: Sequence[float]) -> Figure:
+    """Relative error of what each block adds, computed by itself in float32, with what is accepted."""
+
+    def plot(axes: Axes, theme: Theme) -> None:
+        blocks = range(1, len(ours) + 1)
+        axes.plot(blocks, ours, "-", marker="o", markersize=4, color=theme.series[0], label="this network, this device")
+        axes.plot(blocks, theirs, "--", marker="s", markersize=4, color=theme.series[1], label="transformers, CPU")
+        axes.plot(blocks, allowed, ":", color=theme.ink, label="accepted up to here")
+        axes.set_yscale("log")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("block")
+        axes.set_ylabel("relative error")
+        axes.legend()
+
+    alt = f"Relative error in float32: at most {max(ours):.2e} here, {max(theirs):.2e} for transformers on the CPU."
+    return draw(plot, "Each block by itself, in float32", alt)

@@ -12,13 +12,11 @@ from torch import Tensor
 
 from ivit_helpers.device import Device
 from ivit_helpers.errors import told
-from ivit_helpers.fidelity import ALLOWED_MULTIPLE, CPU, relative_error, truth_dtype
+from ivit_helpers.fidelity import ALLOWED_MULTIPLE, CPU, FLOOR, relative_error, truth_dtype
 from ivit_helpers.kernels import PLAIN, Kernels, fused
 from ivit_helpers.network import InternViTConfig
 
 Arguments = tuple[Any, ...]
-# Float32 kernels approximate erf and sum in other orders, each to about this; a wrong form is off by 1e-3 and more.
-FLOOR = 100 * torch.finfo(torch.float32).eps
 
 
 @dataclass(frozen=True)

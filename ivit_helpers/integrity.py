@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,51 +41,69 @@ def _zeros_at_end(values: Tensor) -> int:
     return len(values) - 1 - int(other[-1]) if len(other) else len(values)
 
 
-class Scan:
-    """The values of one tensor, seen chunk after chunk, in one pass.
+@dataclass(frozen=True)
+class Findings:
+    """What was seen of consecutive values of one tensor.
 
     Refused are values that are not finite, a tensor of zeros only (but a bias, which may be so), zeros over its last page, and a
     whole block of zeros anywhere: what an interrupted download leaves in a file of the right length. safetensors accepts all of them.
     """
 
-    def __init__(self) -> None:
-        self.largest = 0.0
-        """Largest magnitude of a finite block"""
-        self._not_finite = self._trailing_zeros = self._seen = 0
-        self._hole: int | None = None
+    nbytes: int = 0
+    largest: float = 0.0
+    """Largest magnitude of a finite block"""
+    not_finite: int = 0
+    """Values that are not finite"""
+    zeros_at_end: int = 0
+    """Bytes, counted no further back than a page within one look"""
+    hole: int | None = None
+    """Where the first whole block of zeros begins, in bytes"""
 
-    def see(self, chunk: Tensor) -> None:
-        """Take the next values, one-dimensional, on the CPU."""
-        columns = BLOCK_BYTES // chunk.itemsize
-        whole = len(chunk) // columns * columns
-        for part in (chunk[:whole].view(-1, columns), chunk[whole:].view(1, -1)):
-            if part.numel():
-                self._judge(part)
-        tail = chunk[-PAGE_BYTES // chunk.itemsize :]
-        zeros = _zeros_at_end(tail)
-        self._trailing_zeros = zeros * chunk.itemsize + (self._trailing_zeros if zeros == len(tail) else 0)
-
-    def _judge(self, blocks: Tensor) -> None:
-        for number, largest in enumerate(_largest(blocks)):
-            if largest == math.inf:
-                self._not_finite += int((~blocks[number].isfinite()).sum())
-            elif largest == 0 and self._hole is None and blocks[0].nbytes == BLOCK_BYTES:
-                self._hole = self._seen + number * BLOCK_BYTES
-            else:
-                self.largest = max(self.largest, largest)
-        self._seen += blocks.nbytes
+    def then(self, following: "Findings") -> "Findings":
+        """The same of these values and those that follow them."""
+        return Findings(
+            nbytes=self.nbytes + following.nbytes,
+            largest=max(self.largest, following.largest),
+            not_finite=self.not_finite + following.not_finite,
+            zeros_at_end=following.zeros_at_end + (self.zeros_at_end if following.zeros_at_end == following.nbytes else 0),
+            hole=self.hole if self.hole is not None or following.hole is None else self.nbytes + following.hole,
+        )
 
     def fault(self, name: str) -> str:
         """What is wrong with the tensor of that name, as the end of a sentence; empty for a sound one."""
-        if self._not_finite:
-            return f"holds {self._not_finite:,} values that are not finite"
+        if self.not_finite:
+            return f"holds {self.not_finite:,} values that are not finite"
         if not self.largest:
             return "" if name.endswith("bias") else "is all zeros"
-        if self._trailing_zeros >= PAGE_BYTES:
+        if self.zeros_at_end >= PAGE_BYTES:
             return "ends in a page of zeros"
-        if self._hole is not None:
-            return f"is filled with zeros from its byte {self._hole:,} on"
+        if self.hole is not None:
+            return f"is filled with zeros from its byte {self.hole:,} on"
         return ""
+
+
+def _judged(blocks: Tensor) -> Findings:
+    """Rows of one length (rows, columns)."""
+    largest = np.array(_largest(blocks))
+    finite = np.isfinite(largest)
+    empty = np.flatnonzero(largest == 0)
+    return Findings(
+        nbytes=blocks.nbytes,
+        largest=float(largest[finite].max(initial=0.0)),
+        not_finite=sum(int((~blocks[int(row)].isfinite()).sum()) for row in np.flatnonzero(~finite)),
+        hole=int(empty[0]) * BLOCK_BYTES if len(empty) and blocks[0].nbytes == BLOCK_BYTES else None,
+    )
+
+
+def seen(values: Tensor) -> Findings:
+    """Look at values (count,) on the CPU once; from any thread."""
+    columns = BLOCK_BYTES // values.itemsize
+    whole = len(values) // columns * columns
+    found = Findings()
+    for part in (values[:whole].view(-1, columns), values[whole:].view(1, -1)):
+        if part.numel():
+            found = found.then(_judged(part))
+    return replace(found, zeros_at_end=_zeros_at_end(values[-PAGE_BYTES // values.itemsize :]) * values.itemsize)
 
 
 def check_beginning(path: Path) -> None:

@@ -6,11 +6,11 @@ import os
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import FileIO
-from itertools import chain
+from itertools import chain, groupby
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ivit_helpers import authors
 from ivit_helpers.device import dtype_name
 from ivit_helpers.errors import InputError
-from ivit_helpers.integrity import Scan, check_beginning
+from ivit_helpers.integrity import Findings, check_beginning, seen
 from ivit_helpers.pickles import read_pickle
 
 STEMS = (("model", ".safetensors"), ("pytorch_model", ".bin"))
@@ -33,8 +33,8 @@ DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF1
 """What weights may be stored in, by safetensors' names"""
 COUNTER = "num_batches_tracked"
 """Of a BatchNorm's training: a whole number, of no use in inference"""
-CHUNK_BYTES, CHUNKS_AHEAD = 2**24, 4
-"""64 MiB are read ahead, so that the disk need not wait for the scan's turn on a busy machine"""
+CHUNK_BYTES, READERS = 2**24, 4
+"""Disks deliver more to several readers than to one, and each scans what it read while a core's cache holds it; 64 MiB in all"""
 
 
 @dataclass(frozen=True)
@@ -223,10 +223,11 @@ class Chunk:
     """Index of the first value in the flattened tensor"""
     values: Tensor
     """One-dimensional, on the CPU, in the file's dtype"""
+    findings: Findings
 
 
 def chunks(places: Mapping[str, Place]) -> Iterator[Chunk]:
-    """All values in the files' order, 16 MiB at most at a time; the next ones are read while one is used.
+    """All values in the files' order, 16 MiB at most at a time, scanned; the next ones are read and scanned while one is used.
 
     Reading beats touching a memory mapping: the disk sees large requests, and the values are scanned while the cache holds them.
     """
@@ -236,54 +237,46 @@ def chunks(places: Mapping[str, Place]) -> Iterator[Chunk]:
         for name, place in ordered
         for begin in range(0, place.nbytes, CHUNK_BYTES)
     ]
-    buffers = [bytearray(CHUNK_BYTES) for _ in range(min(CHUNKS_AHEAD, len(jobs)))]
+    buffers = [bytearray(CHUNK_BYTES) for _ in range(min(READERS, len(jobs)))]
     with ExitStack() as stack:
         files = {file: stack.enter_context(file.open("rb", buffering=0)) for file in {place.file for place in places.values()}}
-        reader = stack.enter_context(ThreadPoolExecutor(1))
+        readers = stack.enter_context(ThreadPoolExecutor(READERS))
 
-        def start(number: int) -> "Future[None]":
-            _, place, begin, length = jobs[number]
-            return reader.submit(_read_into, files[place.file], memoryview(buffers[number % len(buffers)])[:length], place.offset + begin)
+        def read(number: int) -> Chunk:
+            name, place, begin, length = jobs[number]
+            buffer = buffers[number % len(buffers)]
+            _read_into(files[place.file], memoryview(buffer)[:length], place.offset + begin)
+            values = torch.frombuffer(buffer, dtype=place.dtype, count=length // place.dtype.itemsize)
+            return Chunk(name, begin // place.dtype.itemsize, values, seen(values))
 
-        reading = deque(start(number) for number in range(len(buffers)))
-        for number, (name, place, begin, length) in enumerate(jobs):
-            reading.popleft().result()
-            size = place.dtype.itemsize
-            yield Chunk(name, begin // size, torch.frombuffer(buffers[number % len(buffers)], dtype=place.dtype, count=length // size))
+        reading = deque(readers.submit(read, number) for number in range(len(buffers)))
+        for number in range(len(jobs)):
+            yield reading.popleft().result()
             if number + len(buffers) < len(jobs):
-                reading.append(start(number + len(buffers)))
+                reading.append(readers.submit(read, number + len(buffers)))
 
 
 def _read_into(file: FileIO, buffer: memoryview, offset: int) -> None:
-    if hasattr(os, "posix_fadvise"):  # keeps the disk busy while this thread waits for its turn
-        os.posix_fadvise(file.fileno(), offset, CHUNKS_AHEAD * CHUNK_BYTES, os.POSIX_FADV_WILLNEED)
-    file.seek(offset)
     while buffer:
-        read = file.readinto(buffer)
+        read = os.preadv(file.fileno(), [buffer], offset)
         if not read:
             raise InputError(f"{file.name} became shorter while it was read: is it still being downloaded?")
-        buffer = buffer[read:]
+        buffer, offset = buffer[read:], offset + read
 
 
 def scanned(places: Mapping[str, Place], use: Callable[[Chunk], None], fits: torch.dtype) -> None:
     """Hand every chunk to `use`, and raise InputError for the first tensor with values that no weights have or that `fits` cannot hold."""
-    total, scan, previous = sum(place.nbytes for place in places.values()), Scan(), ""
-
-    def conclude(name: str) -> None:
-        if fault := scan.fault(name):
-            raise InputError(
-                f"{places[name].file} is damaged: {name} {fault}; download the file again and compare its SHA-256 (verify=true)."
-            )
-        if scan.largest > torch.finfo(fits).max:
-            raise InputError(f"{name} holds {scan.largest:.3g}, which float16 cannot: run with dtype='bfloat16' or dtype='float32'.")
-
+    total, largest = sum(place.nbytes for place in places.values()), torch.finfo(fits).max
     with tqdm(total=total, desc="loading weights", unit="B", unit_scale=True, leave=False, delay=1) as progress:
-        for chunk in chunks(places):
-            if chunk.name != previous:
-                if previous:
-                    conclude(previous)
-                scan, previous = Scan(), chunk.name
-            scan.see(chunk.values)
-            use(chunk)
-            progress.update(chunk.values.nbytes)
-        conclude(previous)
+        for name, parts in groupby(chunks(places), lambda chunk: chunk.name):
+            found = Findings()
+            for chunk in parts:
+                found = found.then(chunk.findings)
+                use(chunk)
+                progress.update(chunk.values.nbytes)
+            if fault := found.fault(name):
+                raise InputError(
+                    f"{places[name].file} is damaged: {name} {fault}; download the file again and compare its SHA-256 (verify=true)."
+                )
+            if found.largest > largest:
+                raise InputError(f"{name} holds {found.largest:.3g}, which float16 cannot: run with dtype='bfloat16' or dtype='float32'.")

@@ -7,12 +7,12 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from ivit_helpers import environment, evaluation, fidelity, images, operators, tables, timing
+from ivit_helpers import drawing, environment, evaluation, fidelity, figures, images, operators, tables, timing
 from ivit_helpers.checkpoint import Checkpoint, Loaded
 from ivit_helpers.comparison import pixel_batch
 from ivit_helpers.device import dtype_name
 from ivit_helpers.diagnosis import advice, ladder
-from ivit_helpers.errors import InputError
+from ivit_helpers.errors import InputError, told
 from ivit_helpers.parameters import SmokeParameters
 from ivit_helpers.pictures import Gallery, patch_components
 from ivit_helpers.record import Record, Run
@@ -190,6 +190,7 @@ class Distances:
 
     ours: Sequence[float]
     peer: Sequence[float]
+    expected: fidelity.Reference
 
 
 def agreement(run: Run, loaded: Loaded, pixel_values: Tensor) -> Distances:
@@ -201,9 +202,35 @@ def agreement(run: Run, loaded: Loaded, pixel_values: Tensor) -> Distances:
     distances = Distances(
         [fidelity.relative_error(here, truth) for here, truth in zip(found, expected.truth, strict=True)],
         [fidelity.relative_error(there, truth) for there, truth in zip(expected.peer, expected.truth, strict=True)],
+        expected,
     )
     run.extend_row(relative_error=judged.error, layer_errors=distances.ours, layer_errors_transformers=distances.peer)
     return distances
+
+
+def blocks_alone(run: Run, loaded: Loaded, expected: fidelity.Reference) -> drawing.Figure | tables.Table:
+    """Hold each block by itself, in float32 on this device, against the truth; the check names the worst one and all that are off."""
+    name = "every block by itself"
+    try:
+        blocks = fidelity.blocks_alone(loaded.network, expected, loaded.device)
+    except RuntimeError as error:
+        check = run.check(name, None, f"the device computes no block of this network in float32: {told(error)}")
+        return tables.Table([{name: check.detail}])
+    shares = [block.share for block in blocks]
+    worst = max(range(len(blocks)), key=shares.__getitem__)
+    detail = (
+        f"what a block adds is off by {blocks[worst].error:.1e} in the worst one ({worst + 1} of {len(blocks)}), in float32; "
+        f"up to {blocks[worst].allowed:.1e} is accepted"
+    )
+    wrong = [str(number) for number, block in enumerate(blocks, 1) if not block.passed]
+    run.check(name, not wrong, detail + (f"; beyond that: block {', '.join(wrong)}" if wrong else ""))
+    errors = {
+        "block_errors": [block.error for block in blocks],
+        "block_errors_transformers": [block.peer_error for block in blocks],
+        "block_errors_allowed": [block.allowed for block in blocks],
+    }
+    run.extend_row(**errors)
+    return figures.block_errors(*errors.values())
 
 
 def headline(record: Record) -> str:

@@ -37,7 +37,7 @@ def random_classifier(tiny):
 
 
 @functools.cache
-def _logits(network, head):
+def independent_logits(network, head):
     """(COUNT, 1000): transformers' network, BatchNorm written out, one image at a time."""
     peer, rows = fidelity.Peer(network), []
     for size in SIZES:
@@ -51,7 +51,7 @@ def _logits(network, head):
 
 @pytest.fixture(scope="session")
 def logits(random_classifier):
-    return _logits(random_classifier.network, random_classifier.head)
+    return independent_logits(random_classifier.network, random_classifier.head)
 
 
 def ranked(row, allowed):

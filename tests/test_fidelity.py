@@ -70,8 +70,57 @@ def test_a_fault_is_beyond_rounding(fault):
 
 @pytest.mark.parametrize("fault", GROSS)
 def test_a_gross_fault_is_beyond_rounding_in_bfloat16_too(fault):
-    # The other two are not: in a network this small, with weights this near to 1, they stay below three times this dtype's rounding.
     assert not judged(randomised(SMALL), torch.bfloat16, fault).passed
+
+
+def blocks_alone(network, fault=None):
+    """Which blocks are right by themselves, where `fault` changes the network's code and leaves its weights."""
+    pixels = torch.randn(1, 3, 56, 56, generator=torch.Generator().manual_seed(3))
+    cpu, dtype = device.select("cpu"), network.embeddings.class_embedding.dtype
+    if fault:
+        fault(network)
+    return [block.passed for block in fidelity.blocks_alone(network, fidelity.reference(network, pixels, dtype), cpu)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("config", [SMALL, replace(SMALL, norm_type="layer_norm", qk_normalization=False, qkv_bias=True)])
+def test_the_blocks_of_a_sound_network_are_right_by_themselves(dtype, config):
+    sound = randomised(config).to(dtype)
+    assert blocks_alone(sound) == blocks_alone(sound.sharing_weights(kernels.FUSED)) == [True] * config.num_hidden_layers
+
+
+def keys_take_the_queries_norm(network):
+    network.encoder.layers[1].attn.k_norm.forward = network.encoder.layers[1].attn.q_norm.forward
+
+
+def tanh_gelu_in_one(network):
+    with_kernels(network.encoder.layers[1], gelu=lambda x: F.gelu(x, approximate="tanh"))
+
+
+def wrong_scale_in_one(network):
+    with_kernels(network.encoder.layers[1], attention=lambda q, k, v: kernels.plain_attention(1.01 * q, k, v))
+
+
+def uniform_attention_in_one(network):
+    with_kernels(network.encoder.layers[1], attention=lambda q, k, v: v.mean(-2, keepdim=True).expand(v.shape))
+
+
+def scale_forgotten(network):
+    scales = network.encoder.layers[1].ls2
+    network.encoder.layers[1].mlp.fc2.register_forward_hook(lambda *given: given[-1] / scales)
+
+
+def not_a_number_made(network):
+    network.encoder.layers[1].mlp.fc2.register_forward_hook(lambda *given: given[-1] * float("nan"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "fault",
+    [keys_take_the_queries_norm, tanh_gelu_in_one, wrong_scale_in_one, uniform_attention_in_one, scale_forgotten, not_a_number_made],
+)
+def test_a_fault_of_one_block_is_found_in_any_dtype_and_in_that_block(fault, dtype):
+    assert blocks_alone(randomised(SMALL).to(dtype), fault) == [True, False, *[True] * (SMALL.num_hidden_layers - 2)]
 
 
 def test_the_reference_has_a_state_after_the_embeddings_and_after_every_block():

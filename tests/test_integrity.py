@@ -8,10 +8,10 @@ from ivit_helpers.errors import InputError
 
 
 def fault(tensor, name="x.weight", chunk=2**22):
-    scan = integrity.Scan()
+    found = integrity.Findings()
     for part in tensor.flatten().split(chunk):
-        scan.see(part)
-    return scan.fault(name)
+        found = found.then(integrity.seen(part))
+    return found.fault(name)
 
 
 def values(count=2**19, dtype=torch.bfloat16):

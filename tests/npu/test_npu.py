@@ -1,5 +1,6 @@
 """The NPU path of the helpers, in this process, on the rig. Every trap is turned on once and must be caught."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 
 from ivit_helpers import checkpoint, diagnosis, environment, evaluation, fidelity, gate, images, kernels, operators, timing
 from ivit_helpers.device import select
+from ivit_helpers.network import InternViTConfig
 from tests.conftest import SMALL, randomised
 
 BOTH = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bfloat16", "float32"])
@@ -98,6 +100,27 @@ def test_float32_convolutions_are_not_rounded_to_hf32(npu):
         assert fidelity.relative_error(on_card(seen.to("npu")).cpu(), exact) > 1e-5, "the rig's trap does not snap"
     finally:
         torch.npu.conv.allow_hf32 = False
+
+
+def test_loading_to_the_card_holds_no_second_copy_on_the_host(tmp_path):
+    """In a process of its own. The rig's card lies in the host's memory: loading adds the network, and the 64 MiB that are read ahead."""
+    shape = {"hidden_size": 1024, "num_hidden_layers": 16, "num_attention_heads": 16, "intermediate_size": 4096, "image_size": 28}
+    (tmp_path / "config.json").write_text(json.dumps(shape))
+    torch.save(randomised(InternViTConfig(**shape)).bfloat16().state_dict(), tmp_path / "pytorch_model.bin")
+    program = f"""
+import torch
+from ivit_helpers import checkpoint, device
+npu = device.select("npu")
+checkpoint.load(checkpoint.find("tiny"), npu, torch.bfloat16)  # what first calls allocate is not this load's
+device.reset_host_peak()
+before = device.host_peak()
+model = checkpoint.load(checkpoint.find({str(tmp_path)!r}), npu, torch.bfloat16)
+print(model.bytes / 2**20, (model.host_peak_bytes - before) / 2**20)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    size, grown = map(float, done.stdout.splitlines()[-1].split())
+    assert size > 380
+    assert size < grown < size + 128
 
 
 def test_a_uniform_attention_is_refused_and_the_plain_one_used(loaded, monkeypatch):

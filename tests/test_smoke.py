@@ -1,0 +1,47 @@
+import torch
+from PIL import Image
+
+from ivit_helpers import checkpoint, fidelity, record, smoke
+from ivit_helpers.parameters import SmokeParameters
+
+
+def run_and_reference(tmp_path, cpu):
+    run = record.start("smoke", SmokeParameters(out=str(tmp_path / "run")))
+    run.note(rows=[{}])
+    loaded = checkpoint.load(checkpoint.find("tiny"), cpu, torch.bfloat16)
+    side = loaded.network.config.image_size
+    pixels = loaded.checkpoint.transform(Image.new("RGB", (side, side), "orange"))[None]
+    return run, loaded, fidelity.reference(loaded.network, pixels, loaded.dtype)
+
+
+def test_each_block_by_itself_is_a_check_with_its_figures_in_the_record(tmp_path, cpu):
+    run, loaded, expected = run_and_reference(tmp_path, cpu)
+    smoke.blocks_alone(run, loaded, expected)
+    [check] = run.record.checks
+    assert (check.name, check.status) == ("every block by itself", "passed")
+    [row] = run.record.rows
+    blocks = loaded.network.config.num_hidden_layers
+    assert len(row["block_errors"]) == len(row["block_errors_transformers"]) == len(row["block_errors_allowed"]) == blocks
+
+
+def test_blocks_that_are_off_fail_the_check_by_number(tmp_path, cpu):
+    run, loaded, expected = run_and_reference(tmp_path, cpu)
+    for number in (1, 3):
+        loaded.network.encoder.layers[number].mlp.fc2.register_forward_hook(lambda *given: given[-1] * 1.001)
+    smoke.blocks_alone(run, loaded, expected)
+    [check] = run.record.checks
+    assert check.status == "failed"
+    assert check.detail.endswith("beyond that: block 2, 4")
+
+
+def test_a_device_without_float32_skips_the_check_and_says_why(tmp_path, cpu):
+    run, loaded, expected = run_and_reference(tmp_path, cpu)
+
+    def refuse(*_given):
+        raise RuntimeError("no kernel for float32")
+
+    loaded.network.encoder.layers[0].register_forward_hook(refuse)
+    smoke.blocks_alone(run, loaded, expected)
+    [check] = run.record.checks
+    assert check.status == "skipped"
+    assert "no kernel for float32" in check.detail
