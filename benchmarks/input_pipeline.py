@@ -15,13 +15,14 @@ import statistics
 import tempfile
 import time
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
 from PIL import Image
+from slow_images import SlowImages
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -42,17 +43,6 @@ class Waiting(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         time.sleep(self.seconds * len(pixels))
         return torch.zeros(len(pixels), *self.shape)
-
-
-@dataclass(frozen=True)
-class SlowImages(LabelledImages):
-    """As from a slow file server."""
-
-    seconds: float = 0.0
-
-    def image(self, index: int) -> Image.Image:
-        time.sleep(self.seconds)
-        return super().image(index)
 
 
 def photographs(folder: Path, count: int, width: int, height: int, milliseconds: float) -> LabelledImages:
