@@ -54,7 +54,7 @@ def keep(run: Run, predictions: Predictions, loaded: Loaded, bad_limit: int = 0)
     batches = predictions.batches
     times = {"batch_seconds": batches["seconds"].tolist(), "waited_s": batches["waited"].sum(), "whole_s": batches["whole"].sum()}
     run.note(rows=[row | times])
-    run.table("predictions", predictions.table)
+    run.table("predictions", predictions.table.assign(set=predictions.set_name))
     outcomes = sum(row[outcome] for outcome in evaluation.OUTCOMES)
     run.check("every image accounted for", outcomes == row["images"], f"{outcomes} outcomes for {row['images']} images")
     _check_lost(run, predictions, bad_limit)

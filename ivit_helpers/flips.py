@@ -37,14 +37,14 @@ class Reference:
 
     path: Path
     table: pd.DataFrame
-    """As Predictions.table, always with `also`; id, label, also, outcome and pixels are texts"""
+    """As Predictions.table, always with `also`, mostly with `set`; id, label, also, outcome and pixels are texts"""
     record: Record | None
     """The record beside the table; None where there is none"""
 
     @property
     def image_set(self) -> str:
         """Its image set, which says how it was labelled and which classes could be answered; empty where that is not known."""
-        return str(self.record.rows[0].get("set", "")) if self.record and self.record.rows else ""
+        return str(self.table["set"].iloc[0]) if len(self.table) and "set" in self.table else ""
 
     def __str__(self) -> str:
         if self.record is None:
