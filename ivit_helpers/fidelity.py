@@ -9,8 +9,8 @@ import copy
 import functools
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -260,11 +260,21 @@ class Alone:
         return self.share <= 1
 
 
-def blocks_alone(network: InternViT, expected: Reference, device: Device) -> tuple[Alone, ...]:
+def _widened(layer: nn.Module, plain: Sequence[str]) -> nn.Module:
+    """A copy in float32, on its device, with its own kernels but the ones named."""
+    copied = copy.deepcopy(layer).float()
+    for module in copied.modules():
+        if hasattr(module, "kernels"):
+            module.kernels = replace(module.kernels, **{name: getattr(PLAIN, name) for name in plain})  # type: ignore[type-var]
+    return copied
+
+
+def blocks_alone(network: InternViT, expected: Reference, device: Device, plain: Sequence[str] = ()) -> tuple[Alone, ...]:
     """Compute each block by itself in float32: the network's own modules and kernels, the weights of one widened at a time.
 
     The rounding of a 16-bit dtype hides small faults (GELU in its approximate form, a norm with another's weight), and that of all
-    the blocks before adds up; neither is here. Raises RuntimeError where the device cannot compute a block in float32.
+    the blocks before adds up; neither is here. plain: kernels of which the device's own is not to be trusted in float32.
+    Raises RuntimeError where the device cannot compute a block in float32.
     """
     found = []
     progress = tqdm(
@@ -274,7 +284,7 @@ def blocks_alone(network: InternViT, expected: Reference, device: Device) -> tup
     for layer, same, before, after in progress:
         given, added = before.float(), after - before
         with device.inference():
-            ours = copy.deepcopy(layer).float()(given.to(device.torch_device)).cpu()
+            ours = _widened(layer, plain)(given.to(device.torch_device)).cpu()
         with CPU.inference():
             theirs = _peer_part("InternVLVisionLayer", same, "encoder.layers.0", network.config)(given)
             error, peer_error = (relative_error(state.to(added.dtype) - before, added) for state in (ours, theirs))

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import torch
 from PIL import Image
 
-from ivit_helpers import checkpoint, fidelity, record, smoke
+from ivit_helpers import checkpoint, fidelity, gate, kernels, record, smoke
 from ivit_helpers.parameters import SmokeParameters
 
 
@@ -32,6 +34,19 @@ def test_blocks_that_are_off_fail_the_check_by_number(tmp_path, cpu):
     [check] = run.record.checks
     assert check.status == "failed"
     assert check.detail.endswith("beyond that: block 2, 4")
+
+
+def test_a_kernel_that_is_coarse_in_float32_alone_is_left_out_and_named(tmp_path, cpu, monkeypatch):
+    def coarse(q, k, v):
+        return kernels.fused_attention(q.bfloat16(), k.bfloat16(), v.bfloat16()).to(q.dtype)
+
+    monkeypatch.setattr(gate, "fused", lambda _: replace(kernels.FUSED, attention=coarse))
+    run, loaded, expected = run_and_reference(tmp_path, cpu)
+    assert loaded.network.kernels.attention is coarse
+    smoke.blocks_alone(run, loaded, expected)
+    [check] = run.record.checks
+    assert check.status == "passed"
+    assert "plain attention, as the device's own is not exact in this dtype" in check.detail
 
 
 def test_a_device_without_float32_skips_the_check_and_says_why(tmp_path, cpu):
