@@ -134,14 +134,13 @@ def features(run: Run, loaded: Loaded) -> tables.Facts:
     )
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(drawing.Together):
     """One real image and what the model made of it."""
 
-    pixel_values: Tensor
-    """(1, 3, height, width), on the CPU, float32"""
-    pictures: Gallery
-    answers: tables.Table
+    def __init__(self, pixel_values: Tensor, pictures: Gallery, answers: tables.Table) -> None:
+        super().__init__(pictures, answers)
+        self.pixel_values = pixel_values
+        """(1, 3, height, width), on the CPU, float32"""
 
 
 def _image_to_look_at(image_path: str) -> tuple[Path, Image.Image]:
