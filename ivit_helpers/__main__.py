@@ -86,15 +86,15 @@ def _check_inputs(chosen: Sequence[parameters.Parameters]) -> None:
 def _check_head(given: parameters.AccuracyParameters) -> None:
     """A published set without a trained head would compute for hours and claim nothing."""
     from ivit_helpers import checkpoint, hub
+    from ivit_helpers.head import missing_head
 
-    if given.image_set == "folder" or hub.is_id(given.model):
+    if given.image_set == "folder" or given.head:
         return
-    found = checkpoint.find(given.model, given.head)
+    if hub.is_id(given.model):  # hubs keep the head apart from the weights
+        raise missing_head(given.image_set)
+    found = checkpoint.find(given.model)
     if found.head is None and not found.is_random:
-        raise InputError(
-            f"image_set={given.image_set!r} needs a trained head and there is none beside the weights: put "
-            "intern_vit_6b_224px_head.pth (hub repository OpenGVLab/InternVL) there, or give -p head=FILE."
-        )
+        raise missing_head(given.image_set)
 
 
 def _check_device(given: parameters.Parameters) -> None:

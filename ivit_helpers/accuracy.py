@@ -7,6 +7,7 @@ from ivit_helpers.checkpoint import Loaded
 from ivit_helpers.errors import InputError
 from ivit_helpers.evaluation import Predictions
 from ivit_helpers.flips import Comparison
+from ivit_helpers.head import missing_head
 from ivit_helpers.images import LabelledImages
 from ivit_helpers.label_rules import RULES
 from ivit_helpers.pictures import Gallery
@@ -20,18 +21,26 @@ SURE = 0.999
 
 
 def begin(run: Run, loaded: Loaded, images: LabelledImages) -> tables.Facts:
-    """Record the model and say in the verdict what limits the result."""
+    """Record the model and say in the verdict what limits the result. Raises InputError for a published set without a trained head."""
+    if images.name in RULES and not loaded.head_is_trained and not loaded.checkpoint.is_random:
+        raise missing_head(images.name)
     described = loaded.described()
     run.note(model=described, caveats=environment.caveats(loaded.device, described))
     if not loaded.head_is_trained:
         run.caveat(f"The classification head is random: {NOTHING_CLAIMED}.")
+    if images.name in RULES and loaded.head_is_trained and described["head_is_the_published_one"] != "yes":
+        run.caveat("The head is not the published one, by its SHA-256.")
+    side, native = loaded.checkpoint.transform.crop_size, loaded.network.config.image_size
+    if side != native:
+        run.caveat(f"The processor makes images of {side} px, and the network was made for {native} px.")
     if not images.classes:
         run.caveat(f"The images are synthetic and have no labels: {NOTHING_CLAIMED}.")
     return tables.facts(
         {
             "model": described["name"],
             "classes of the model": described["classes"],
-            "head": "trained" if loaded.head_is_trained else "random",
+            "head": described["head"],
+            **{name: described[name] for name in ("head_file", "head_sha256", "sha256") if name in described},
             "image set": title(images.name),
             "images": f"{len(images):,} drawn from {images.drawn_from:,}" if images.drawn_from else len(images),
             "classes that may be answered": len(images.answers or images.classes),
@@ -118,9 +127,9 @@ def _judged(row: dict[str, Any], expected: PublishedAccuracy) -> tuple[bool | No
     both = {"top-1": (row["top1"], expected.top1), "top-5": (row["top5"], expected.top5)}
     said = ", ".join(f"{name} {here:.3%} ({100 * (here - there):+.3f} points)" for name, (here, there) in both.items())
     needed = f"within {100 * expected.tolerance:g} points of the published figures"
-    if row["drawn_from"] is None and row["images"] == expected.images:
+    if (row["drawn_from"], row["images"], row["scored"]) == (None, expected.images, expected.labelled):
         return all(abs(here - there) <= expected.tolerance + 1e-9 for here, there in both.values()), f"{said}; {needed} is demanded"
-    only = f"{said}; these are {row['images']:,} images, and only all {expected.images:,} of the set could be held to be {needed}"
+    only = f"{said}; these are {row['scored']:,} scored images, and only all {expected.labelled:,} of the set could be held to be {needed}"
     if row["drawn_from"] != expected.images:
         return None, only
     limits = {best: evaluation.wilson(row[f"{best}_hits"], row["scored"], SURE) for best in ("top1", "top5")}

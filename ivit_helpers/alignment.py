@@ -80,12 +80,13 @@ def check(predictions: Predictions) -> Alignment | None:
     scored = predictions.scored
     if len(scored) < LEAST_IMAGES:
         return None
-    classes = len(predictions.classes)
-    right, chance = int(hits(scored, 1).sum()), 1 / len(predictions.answers or predictions.classes)
+    answers = np.array(predictions.answers or range(len(predictions.classes)))
+    right, chance = int(hits(scored, 1).sum()), 1 / len(answers)
     if not _near_chance(right, len(scored), chance):
         return Alignment(len(scored), right, chance, "", right)
-    labels, said = (scored[column].to_numpy(dtype=np.int64) for column in ("label", "class1"))
-    counts = {name: int((order[labels] == said).sum()) for name, order in known_orders(classes).items()}
+    # Where only some classes may be answered, they are numbered among themselves, and a wrong order is one of those numbers.
+    labels, said = (np.searchsorted(answers, scored[column].to_numpy(dtype=np.int64)) for column in ("label", "class1"))
+    counts = {name: int((order[labels] == said).sum()) for name, order in known_orders(len(answers)).items()}
     name = max(counts, key=lambda name: counts[name])
     fits = not _near_chance(counts[name], len(scored), chance)
     return Alignment(len(scored), right, chance, name if fits else "", counts[name] if fits else right)

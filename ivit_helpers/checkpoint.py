@@ -16,7 +16,7 @@ from ivit_helpers import authors, gate, hub, operators, shards
 from ivit_helpers.device import Device, dtype_name, host_peak, reset_host_peak
 from ivit_helpers.errors import InputError
 from ivit_helpers.head import FILES, Head, check_head, random_head, read_head
-from ivit_helpers.images import EMBEDDED, ImageTransform, read_transform
+from ivit_helpers.images import EMBEDDED, ImageTransform
 from ivit_helpers.integrity import sha256
 from ivit_helpers.network import SHAPES, Classifier, InternViT, InternViTConfig
 from ivit_helpers.random_weights import random_weights
@@ -128,6 +128,17 @@ def _own_head(folder: Path) -> Path | None:
     return next((folder / name for name in FILES if (folder / name).exists()), None)
 
 
+def _transform(folder: Path, config: InternViTConfig) -> ImageTransform:
+    """The transform of a published model folder; the official one, at the network's size, where it has no preprocessor_config.json."""
+    path = folder / "preprocessor_config.json"
+    if not path.exists():
+        return ImageTransform(config.image_size, config.image_size)
+    try:
+        return ImageTransform.from_json(shards.read_json(path))
+    except (TypeError, ValueError, StopIteration):
+        raise InputError(f"{path} does not hold the sizes, means and deviations of a processor: download the file again.") from None
+
+
 def _random(model: str, shape: str, head: Path | None) -> Checkpoint:
     if shape not in SHAPES:
         raise InputError(f"model={model!r} is no known shape: it may be {', '.join(f'random:{name}' for name in SHAPES)}.")
@@ -137,10 +148,11 @@ def _random(model: str, shape: str, head: Path | None) -> Checkpoint:
 
 def _in_folder(folder: Path, name: str, head: Path | None) -> Checkpoint:
     published = shards.read_json(folder / "config.json")
+    config = InternViTConfig.from_json(published)
     return Checkpoint(
         name=name,
-        config=InternViTConfig.from_json(published),
-        transform=read_transform(folder),
+        config=config,
+        transform=_transform(folder, config),
         published=published,
         shards=shards.files_of(folder),
         head=head or _own_head(folder),
@@ -153,7 +165,8 @@ def _in_file(path: Path, head: Path | None) -> Checkpoint:
     beside = path.parent / "config.json"
     published = shards.read_json(beside) if beside.exists() else {}
     if published:
-        config, transform = InternViTConfig.from_json(published), read_transform(path.parent)
+        config = InternViTConfig.from_json(published)
+        transform = _transform(path.parent, config)
     else:
         config = authors.config_of({name: place.shape for name, place in shards.places_in(path).items()}, path)
         transform = ImageTransform(config.image_size, config.image_size)
@@ -263,7 +276,11 @@ def load(checkpoint: Checkpoint, device: Device, dtype: torch.dtype, verify: boo
         reset_host_peak()
         device.reset_peak_memory()
         began = time.perf_counter()
-        tensors, stored = _tensors(checkpoint, network.state_dict(), device, dtype)
+        try:
+            tensors, stored = _tensors(checkpoint, network.state_dict(), device, dtype)
+        except InputError as error:
+            seen = ", ".join(f"{name} {digest}" for name, digest in digests.items())
+            raise InputError(f"{error} SHA-256 here: {seen}." if seen else str(error)) from None
         network.load_state_dict(tensors, strict=True, assign=True)
         width = checkpoint.config.hidden_size
         head = read_head(checkpoint.head, width) if checkpoint.head else random_head(width)

@@ -74,7 +74,7 @@ class Decoder:
             crop = np.asarray(self.transform.crop(self.images.image(number)))
         except FileNotFoundError:
             return Decoded(number, fault="missing", reason="no such file")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, MemoryError) as error:
             return Decoded(number, fault="unreadable", reason=first_line(error))
         return Decoded(number, crop, f"{zlib.crc32(crop.tobytes()):08x}")
 

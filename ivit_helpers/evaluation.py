@@ -89,7 +89,8 @@ def _best_of(logits: Tensor, answers: Sequence[int] = ()) -> list[dict[str, Any]
     allowed = torch.tensor(answers or range(logits.shape[-1]))
     count = min(BEST, len(allowed))
     within = logits.float()[:, allowed]
-    scores, places = within.softmax(-1).topk(count)
+    places = within.topk(count).indices  # of the logits: far from the best one many scores are zero alike
+    scores = within.softmax(-1).gather(-1, places)
     found, first = allowed[places], within.gather(-1, places[:, :2])
     margins = (first[:, 0] - first[:, -1]).tolist()
     finite = logits.isfinite().all(-1).tolist()
@@ -237,10 +238,10 @@ def confident_mistakes(predictions: Predictions, count: int) -> pd.DataFrame:
 def not_scored(predictions: Predictions) -> pd.DataFrame:
     """Every image that did not count, with the reason: those that were lost first, then those without a label.
 
-    Where no image of the set has a label, as in synthetic ones, that is no reason to list them.
+    Synthetic images have no labels, and that is no reason to list them.
     """
     left_out = predictions.table[predictions.table["outcome"] != "scored"][["path", "outcome", "reason"]]
-    if predictions.table["label"].isna().all():
+    if predictions.set_name == "synthetic":
         left_out = left_out[left_out["outcome"] != "unlabelled"]
     unlabelled = left_out["outcome"] == "unlabelled"
     left_out = left_out.assign(reason=left_out["reason"].mask(unlabelled, f"{predictions.set_name} gives it no label"))

@@ -79,11 +79,26 @@ def random_head(hidden_size: int) -> Head:
     return Head(module, _numbered(RANDOM_CLASSES), "none: random numbers in its place")
 
 
+def missing_head(image_set: str) -> InputError:
+    """What to say where a published set is to be scored without a trained head."""
+    return InputError(
+        f"image_set={image_set!r} needs a trained head and there is none beside the weights: put {FILES[1]} "
+        "(hub repository OpenGVLab/InternVL) there, or give head=FILE."
+    )
+
+
 def _class_names(path: Path) -> tuple[str, ...]:
     if path.suffix != ".safetensors":
         return ()
     with safe_open(path, framework="pt") as file:
-        return tuple(json.loads((file.metadata() or {}).get("classes", "[]")))
+        written = (file.metadata() or {}).get("classes", "[]")
+    try:
+        names = json.loads(written)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path} has class names that are no JSON list of texts: write its metadata `classes` anew.")
+    return tuple(names)
 
 
 def _values(path: Path) -> dict[str, Tensor]:
@@ -129,7 +144,7 @@ def read_head(path: Path, hidden_size: int) -> Head:
     official = "norm.running_var" in tensors
     try:
         module = (_with_batch_norm if official else _plain)(tensors, path)
-    except (RuntimeError, KeyError) as error:  # shapes that do not go together
+    except (RuntimeError, KeyError, ValueError) as error:  # shapes that do not go together
         raise InputError(f"{path} is no classification head ({str(error).splitlines()[-1].strip()}).") from None
     width, classes = module.head.in_features, module.head.out_features
     if width not in (hidden_size, 2 * hidden_size):

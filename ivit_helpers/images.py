@@ -1,7 +1,6 @@
 """Image files -> pixel values, by the official transform; and the labelled sets they come from."""
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 EMBEDDED = Path(__file__).resolve().parent.parent / "data"
+LONGEST = 2**17
+"""Pixels of the long side of a resized image: 88 MB at 224 px, and no photograph comes near it"""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -58,6 +59,8 @@ class ImageTransform:
         width, height = image.size
         short, long = sorted((width, height))
         scaled = int(self.size * long / short)
+        if scaled > LONGEST:
+            raise ValueError(f"{width} x {height} pixels are too narrow: resized it would be {scaled:,} pixels long")
         resized = (self.size, scaled) if width <= height else (scaled, self.size)
         image = image.resize(resized, self.resample)
         left, top = (round((side - self.crop_size) / 2.0) for side in resized)
@@ -185,7 +188,7 @@ def class_folders(folder: Path, name: str | None = None) -> LabelledImages:
     """Read a folder with one folder of images per class. Classes are sorted by name; folders that are all numbers name class indices."""
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}: give class folders, a flat folder with labels=FILE, or parquet or tar files.")
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     pairs = [(path, label) for label in names for path in images_below(folder / label)]
     if not pairs:
         raise InputError(f"{folder} holds no class folders with images; expected {folder}/<class>/<image>.png or .jpg.")
@@ -220,9 +223,3 @@ def synthetic_pixels(count: int, side: int, seed: int = 0) -> "Tensor":
     import torch
 
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
-
-
-def read_transform(folder: Path) -> ImageTransform:
-    """The transform of a published model folder; the official one where the folder has no preprocessor_config.json."""
-    path = folder / "preprocessor_config.json"
-    return ImageTransform.from_json(json.loads(path.read_text())) if path.exists() else ImageTransform()

@@ -79,6 +79,7 @@ def _parquet_file(shard: Path) -> Any:
 def tar_shards(shards: Sequence[Path], name: str) -> LabelledImages:
     """Images of tar files; the label of an image is the text of the `.cls` member of the same name, where there is one.
 
+    Where there is none at all and the images lie in several folders, their folders are the classes, as in packed class folders.
     A label without its image stays in the set, as a missing one. Raises InputError for a shard that ends too early.
     """
     paths: list[Path] = []
@@ -91,6 +92,9 @@ def tar_shards(shards: Sequence[Path], name: str) -> LabelledImages:
             paths.append(_inside(shard, member_name))
             stored.append(member)
             written.append(labels.get(key))
+    folders = {path.parent for path in paths}
+    if len(folders) > 1 and not folders & set(shards) and not any(written):
+        written = [path.parent.name for path in paths]
     return replace(named(name, paths, written), stored=stored)
 
 
@@ -207,12 +211,22 @@ def image_set(asked: "AccuracyParameters") -> LabelledImages:
         return image_files.labelled(asked.data, asked.limit, asked.seed)
     rule = RULES.get(asked.image_set)
     if rule is None:
-        found = read(asked.data, asked.labels)
+        found = _not_a_set(read(asked.data, asked.labels))
     elif rule.name == "real":
         found = rule.apply(_unlabelled(asked.data), asked.labels)
     else:
         found = rule.apply(read(asked.data, asked.labels))
+    if rule and all(label is None for label in found.labels):
+        raise InputError(
+            f"None of the {len(found):,} images of data={asked.data!r} has a label: give labels=FILE, or images in class folders."
+        )
     return found.drawn(asked.limit, asked.seed)
+
+
+def _not_a_set(images: LabelledImages) -> LabelledImages:
+    """The same images, called otherwise where their folder has the name of a set that has rules or figures of its own."""
+    known = images.name in RULES or images.name in EMBEDDED_SETS
+    return replace(images, name=f"folder {images.name}") if known else images
 
 
 def _unlabelled(data: str) -> LabelledImages:

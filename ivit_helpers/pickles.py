@@ -30,13 +30,19 @@ class Inert(dict[Any, Any]):
         """Forget the object's attributes."""
 
 
-def _unalterable(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of its own for each use: a pickle may set attributes on what it names, and must not reach torch's."""
+class _Unalterable:
+    """A function that can be called and nothing else: a pickle may set attributes on what it names, and this has none."""
 
-    def called(*arguments: Any) -> Any:
-        return function(*arguments)
+    __slots__ = ("__call",)
 
-    return called
+    def __init__(self, function: Callable[..., Any]) -> None:
+        object.__setattr__(self, "_Unalterable__call", function)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise pickle.UnpicklingError(f"it sets {name} on a function")
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.__call(*arguments)  # type: ignore[attr-defined]
 
 
 _FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {
@@ -51,7 +57,7 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _FUNCTIONS:
-            return _unalterable(_FUNCTIONS[module, name])
+            return _Unalterable(_FUNCTIONS[module, name])
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if module.partition(".")[0] in _INERT_PACKAGES:
@@ -67,8 +73,19 @@ def _load(file: io.BufferedIOBase, **options: Any) -> Any:
 _RESTRICTED = SimpleNamespace(__name__="restricted", Unpickler=_Unpickler, load=_load)
 
 
-def _refuse_programs(path: Path) -> None:
-    """torch.load would hand a TorchScript archive to torch.jit; asked of torch's own zip reader, so that both see the same records."""
+ZIP_BEGINS = b"PK\x03\x04"
+
+
+def _refuse_other_formats(path: Path) -> None:
+    """Leave torch.load no choice but its reader of zip archives.
+
+    It chooses by the first bytes, while a zip archive is told by its end: a pickle of torch's older format with an archive behind it
+    would go to the older reader, which does what the pickle says with the sources of classes. A TorchScript archive would go to
+    torch.jit; that is asked of torch's own zip reader, so that both see the same records.
+    """
+    with path.open("rb") as file:
+        if file.read(len(ZIP_BEGINS)) != ZIP_BEGINS:
+            raise ValueError("torch.save, since torch 1.6, writes archives that begin otherwise")
     if "constants.pkl" in torch._C.PyTorchFileReader(str(path)).get_all_records():
         raise pickle.UnpicklingError("it is a TorchScript program")
 
@@ -82,7 +99,7 @@ def read_pickle(path: Path, published: bool) -> Any:
     """
     how: dict[str, Any] = {"weights_only": True} if published else {"weights_only": False, "pickle_module": _RESTRICTED}
     try:
-        _refuse_programs(path)
+        _refuse_other_formats(path)
         with FakeTensorMode():
             return torch.load(path, map_location="cpu", **how)
     except pickle.UnpicklingError as error:

@@ -28,6 +28,7 @@ class PublishedAccuracy:
 
     images: int
     """How many the set has, those without a label included"""
+    labelled: int
     top1: float
     top5: float
     tolerance: float
@@ -41,7 +42,8 @@ def accuracy(config: InternViTConfig, image_set: str) -> PublishedAccuracy | Non
     row = published.get(image_set)
     if not isinstance(row, dict) or not _same_network(config):
         return None
-    return PublishedAccuracy(row["images"], row["top1"], row["top5"], published["tolerance"], published["source"])
+    labelled: int = row["labelled"] if "labelled" in row else row["images"]
+    return PublishedAccuracy(row["images"], labelled, row["top1"], row["top5"], published["tolerance"], published["source"])
 
 
 def least_top1(model: str, image_set: str) -> float | None:

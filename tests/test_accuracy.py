@@ -14,6 +14,8 @@ from conftest import SMALL, randomised
 from make_goldens import picture
 
 from ivit_helpers import accuracy, evaluation, fidelity, images, layouts, published, record, tables
+from ivit_helpers.errors import InputError
+from ivit_helpers.head import random_head
 from ivit_helpers.label_rules import RULES, subset, synsets
 from ivit_helpers.network import SHAPES, ClassificationHead
 from ivit_helpers.parameters import AccuracyParameters
@@ -288,3 +290,36 @@ def test_a_random_head_is_not_asked_to_line_up(random_classifier, run):
     guessing = dataclasses.replace(random_classifier, head_source=dataclasses.replace(random_classifier.head_source, file=None))
     accuracy.keep(run, scored_like(guessing, truth, truth[::-1]), guessing)
     assert "labels and classes line up" not in checks(run)
+
+
+def test_a_whole_set_that_was_scored_in_part_is_not_held_against_the_published_figures():
+    expected = published.accuracy(SHAPES["6b-224"], "imagenet-1k")
+    passed, detail = accuracy._judged(row_of(88, 100, 50_000), expected)
+    assert passed is None
+    assert "these are 100 scored images, and only all 50,000 of the set" in detail
+    real = published.accuracy(SHAPES["6b-224"], "real")
+    whole = row_of(round(46_837 * real.top1), 46_837, 50_000, None, round(46_837 * real.top5))
+    assert accuracy._judged(whole, real)[0] is True
+
+
+def test_a_published_set_needs_a_trained_head_in_a_notebook_too(random_classifier, logits, run, tmp_path):
+    labels, *_ = labels_for("a", logits)
+    write("a", labels, tmp_path / "set")
+    found = layouts.image_set(AccuracyParameters(data=str(tmp_path / "set"), image_set="a"))
+    with pytest.raises(InputError, match="image_set='a' needs a trained head"):
+        accuracy.begin(run, dataclasses.replace(random_classifier, head_source=random_head(SMALL.hidden_size)), found)
+
+
+def test_the_head_and_its_digest_are_shown_and_one_that_is_not_the_published_one_is_told(random_classifier, logits, run, tmp_path):
+    labels, *_ = labels_for("a", logits)
+    write("a", labels, tmp_path / "set")
+    found = layouts.image_set(AccuracyParameters(data=str(tmp_path / "set"), image_set="a"))
+    shown = repr(accuracy.begin(run, random_classifier, found))
+    assert random_classifier.head_source.sha256 in shown
+    assert "The head is not the published one, by its SHA-256." in run.record.caveats
+
+
+def test_answers_are_ranked_by_logits_even_where_their_scores_are_all_zero():
+    logits = torch.tensor([[300.0, *range(100, 110), *[90.0] * 5]])
+    best = evaluation._best_of(logits)[0]
+    assert [best[f"class{k}"] for k in range(1, 6)] == [0, 10, 9, 8, 7]

@@ -97,3 +97,12 @@ def test_every_order_is_a_permutation():
     for classes in (2, 10, 200, 1000):
         for order in alignment.known_orders(classes).values():
             assert sorted(order) == list(range(classes))
+
+
+def test_an_order_within_the_classes_of_a_set_is_named():
+    truth, said = stub(400, 0.8, 200)
+    own, as_text = np.array(subset("a")), np.array(sorted(range(200), key=str))
+    found = check(predictions(own[np.argsort(as_text)[truth]], own[said], answers=subset("a")))
+    assert found.near_chance
+    assert "are positions in numbers sorted as text" in found.fitting
+    assert found.right_when_fitted == (truth == said).sum()

@@ -167,3 +167,38 @@ def test_a_mistyped_relative_path_is_not_taken_for_a_hub_id(tmp_path, monkeypatc
     with pytest.raises(InputError, match="the folder weights is here and holds no InternVit"):
         checkpoint.check("weights/InternVit")
     checkpoint.check("OpenGVLab/InternViT-6B-224px")
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "sentence"),
+    [
+        ("config.json", {"hidden_size": "64"}, "hidden_size is '64', where a value such as 3200 is expected"),
+        ("config.json", {"num_attention_heads": 0}, "num_attention_heads is 0"),
+        ("config.json", {"image_size": [56, 56]}, r"image_size is \[56, 56\]"),
+        ("config.json", {"qkv_bias": 1}, "qkv_bias is 1, where a value such as False is expected"),
+        ("preprocessor_config.json", {"size": "large"}, "does not hold the sizes, means and deviations of a processor"),
+        ("preprocessor_config.json", {"crop_size": {}}, "does not hold the sizes"),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_told(model_folder, file, change, sentence):
+    path = model_folder / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=sentence):
+        checkpoint.find(str(model_folder))
+
+
+def test_a_processor_config_that_is_no_json_is_told(model_folder):
+    (model_folder / "preprocessor_config.json").write_text("<html>")
+    with pytest.raises(InputError, match="preprocessor_config.json is not JSON"):
+        checkpoint.find(str(model_folder))
+
+
+def test_without_a_processor_config_images_are_of_the_networks_size(model_folder):
+    (model_folder / "preprocessor_config.json").unlink()
+    assert checkpoint.find(str(model_folder)).transform.crop_size == 56
+
+
+def test_the_digests_are_told_with_the_damage_where_they_were_asked_for(model_folder, cpu):
+    rewritten(model_folder, lambda tensors: tensors["encoder.layers.0.norm1.weight"].zero_())
+    with pytest.raises(InputError, match=r"is all zeros; .* SHA-256 here: pytorch_model-00001-of-00002.bin [0-9a-f]{64}"):
+        checkpoint.load(checkpoint.find(str(model_folder)), cpu, torch.float32, verify=True)

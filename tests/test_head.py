@@ -140,3 +140,17 @@ def test_without_a_file_the_head_is_random_and_says_so(hidden):
     assert not made.described()["head_is_trained"]
     assert made.module(hidden).shape == (6, 1000)
     assert torch.equal(made.module(hidden), head.random_head(WIDTH).module(hidden))
+
+
+@pytest.mark.parametrize("names", ["tench", "3", "[1, 2]"])
+def test_class_names_that_are_no_list_of_texts_are_told(tmp_path, names):
+    path = tmp_path / "head.safetensors"
+    save_file({"weight": torch.ones(2, WIDTH), "bias": torch.ones(2)}, path, metadata={"classes": names})
+    with pytest.raises(InputError, match="has class names that are no JSON list of texts"):
+        head.read_head(path, WIDTH)
+
+
+def test_an_official_head_whose_weight_has_one_dimension_is_told(tmp_path):
+    save_file({**official().state_dict(), "head.weight": torch.ones(WIDTH)}, tmp_path / "head.safetensors")
+    with pytest.raises(InputError, match="is no classification head"):
+        head.read_head(tmp_path / "head.safetensors", WIDTH)

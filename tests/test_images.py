@@ -130,3 +130,17 @@ def test_folders_that_are_numbers_name_class_indices(tmp_path):
     found = images.class_folders(tmp_path)
     assert [(path.parent.name, label) for path, label in zip(found.paths, found.labels, strict=True)] == [("0", 0), ("10", 10), ("2", 2)]
     assert len(found.classes) == 11
+
+
+def test_hidden_folders_are_no_classes(tmp_path):
+    for name in ("0", "2", ".ipynb_checkpoints"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (20, 20)).save(tmp_path / name / "x.png")
+    found = images.class_folders(tmp_path)
+    assert (list(found.labels), list(found.classes)) == ([0, 2], ["0", "1", "2"])
+
+
+def test_a_picture_too_narrow_to_be_resized_is_a_plain_error():
+    with pytest.raises(ValueError, match="1 x 60000 pixels are too narrow: resized it would be 13,440,000 pixels long"):
+        ImageTransform().crop(Image.new("RGB", (1, 60000)))
+    assert ImageTransform().crop(Image.new("RGB", (100, 50000))).size == (224, 224)

@@ -286,3 +286,32 @@ def test_a_set_of_the_models_own_classes_keeps_what_the_layout_says(tmp_path):
     found = layouts.image_set(asked(tmp_path, image_set="folder"))
     assert [found.classes[label] for label in found.labels] == ["65", "970", "7"]
     assert layouts.image_set(AccuracyParameters(limit=5)).name == "digits"
+
+
+def packed(path, names):
+    with tarfile.open(path, "w") as archive:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = len(encoded(COLOURS[0]))
+            archive.addfile(member, io.BytesIO(encoded(COLOURS[0])))
+
+
+def test_class_folders_packed_in_a_tar_file_are_classes(tmp_path):
+    labels = [synsets()[label] for label in (6, 11, 6)]
+    packed(tmp_path / "imagenet-a.tar", [f"imagenet-a/{label}/{number}.png" for number, label in enumerate(labels)])
+    assert list(layouts.image_set(asked(tmp_path / "imagenet-a.tar", image_set="a")).labels) == [6, 11, 6]
+
+
+def test_images_of_a_set_that_all_lack_a_label_are_refused(tmp_path):
+    packed(tmp_path / "one.tar", ["1.png", "2.png"])
+    packed(tmp_path / "two.tar", ["3.png"])
+    with pytest.raises(InputError, match="None of the 3 images of data=.* has a label: give labels=FILE"):
+        layouts.image_set(asked(tmp_path))
+
+
+def test_a_folder_that_is_called_like_a_set_is_not_taken_for_it(tmp_path):
+    for name in ("a", "digits", "mine"):
+        (tmp_path / name).mkdir()
+        numbered_folders(tmp_path / name)
+    names = [layouts.image_set(asked(tmp_path / name, image_set="folder")).name for name in ("a", "digits", "mine")]
+    assert names == ["folder a", "folder digits", "mine"]

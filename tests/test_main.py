@@ -10,6 +10,9 @@ from ivit_helpers.parameters import AccuracyParameters
 def test_a_published_set_without_a_trained_head_is_refused(model_folder):
     with pytest.raises(InputError, match="needs a trained head and there is none beside the weights"):
         command._check_head(AccuracyParameters(model=str(model_folder), image_set="imagenet-1k"))
+    with pytest.raises(InputError, match="put intern_vit_6b_224px_head.pth .* there, or give head=FILE"):
+        command._check_head(AccuracyParameters(model="OpenGVLab/InternViT-6B-224px", image_set="a"))
+    command._check_head(AccuracyParameters(model="OpenGVLab/InternViT-6B-224px", image_set="a", head="head.pth"))
     command._check_head(AccuracyParameters(model=str(model_folder)))
     command._check_head(AccuracyParameters(model="random:tiny-224", image_set="imagenet-1k"))
 

@@ -1,4 +1,6 @@
 import os
+import pickle
+import struct
 import zipfile
 from collections import OrderedDict
 
@@ -70,14 +72,13 @@ def rewritten(path, records):
             archive.writestr(name, content)
 
 
-def test_a_pickle_cannot_change_a_function_of_torch(tmp_path):
-    before = torch._utils._rebuild_tensor_v2.__defaults__
+def test_a_pickle_that_changes_a_function_is_refused(tmp_path):
     path = tmp_path / "x.pth"
     torch.save({}, path)
     # Name the function, then set its state to (None, {"__defaults__": (1,)}).
     rewritten(path, {"data.pkl": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}X\x0c\x00\x00\x00__defaults__K\x01\x85s\x86b."})
-    assert read_pickle(path, published=False).__defaults__ == (1,)
-    assert torch._utils._rebuild_tensor_v2.__defaults__ == before
+    with pytest.raises(InputError, match="x.pth is refused: it sets __defaults__ on a function"):
+        read_pickle(path, published=False)
 
 
 def test_a_torchscript_program_is_refused(tmp_path):
@@ -93,3 +94,28 @@ def test_a_file_that_torch_did_not_write_is_told(tmp_path, content):
     (tmp_path / "x.pth").write_bytes(content)
     with pytest.raises(InputError, match=r"x.pth cannot be read as weights \("):
         read_pickle(tmp_path / "x.pth", published=False)
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_a_pickle_of_the_older_format_with_an_archive_behind_it_is_refused_and_writes_nothing(tmp_path, published):
+    """torch.load goes by the beginning, a zip archive is known by its end; the older reader writes patches of a class's source."""
+    path, witness = tmp_path / "head.pth", tmp_path / "written"
+
+    def text(content):
+        return b"X" + struct.pack("<I", len(content)) + content.encode()
+
+    named = b"ctorch._utils\n_rebuild_tensor_v2\nN}(" + text("dump_patches") + b"\x88" + text("__name__") + text(str(witness)) + b"u\x86b"
+    container = b"\x80\x02(" + text("module") + named + text("src") + text("any line") + b"tQ."
+    sizes = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    older = b"".join(pickle.dumps(part, 2) for part in (torch.serialization.MAGIC_NUMBER, 1001, sizes))
+    path.write_bytes(older + container + pickle.dumps([], 2))
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "plain.pth")
+    with zipfile.ZipFile(tmp_path / "plain.pth") as source, zipfile.ZipFile(path, "a") as target:
+        for item in source.infolist():
+            target.writestr(item.filename, source.read(item))
+    assert zipfile.is_zipfile(path)
+    with pytest.raises(
+        InputError, match="head.pth cannot be read as weights .torch.save, since torch 1.6, writes archives that begin otherwise"
+    ):
+        read_pickle(path, published=published)
+    assert not list(tmp_path.glob("written*"))
