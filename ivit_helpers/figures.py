@@ -142,16 +142,32 @@ def ratios(rows: Sequence[Row], baseline: str) -> Figure:
     return draw(plot, f"Against {baseline}, measured in turn in the same run", alt)
 
 
+def _ours_and_theirs(axes: Axes, theme: Theme, first: int, ours: Sequence[float], theirs: Sequence[float]) -> None:
+    """Two lines of relative errors; hollow markers, so that the one below shows where they agree."""
+    blocks = range(first, first + len(ours))
+    axes.plot(blocks, ours, "-", marker="o", markersize=3, color=theme.series[0], label="this network, this device")
+    axes.plot(
+        blocks,
+        theirs,
+        "--",
+        marker="s",
+        markersize=6,
+        markerfacecolor="none",
+        linewidth=1,
+        color=theme.series[1],
+        label="transformers, CPU",
+    )
+    axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylabel("relative error")
+
+
 def layer_errors(ours: Sequence[float], theirs: Sequence[float], dtype: str) -> Figure:
     """Relative error against the wider truth after every block, beside transformers' own."""
 
     def plot(axes: Axes, theme: Theme) -> None:
-        axes.plot(ours, "-", marker="o", markersize=4, color=theme.series[0], label="this network, this device")
-        axes.plot(theirs, "--", marker="s", markersize=4, color=theme.series[1], label="transformers, CPU")
-        axes.set_yscale("log")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _ours_and_theirs(axes, theme, 0, ours, theirs)
         axes.set_xlabel("after block (0: embeddings)")
-        axes.set_ylabel("relative error")
         axes.legend()
 
     alt = f"Relative error in {dtype} after the last block: {ours[-1]:.2e} here, {theirs[-1]:.2e} for transformers on the CPU."
@@ -162,14 +178,9 @@ def block_errors(ours: Sequence[float], theirs: Sequence[float], allowed: Sequen
     """Relative error of what each block adds, computed by itself in float32, with what is accepted."""
 
     def plot(axes: Axes, theme: Theme) -> None:
-        blocks = range(1, len(ours) + 1)
-        axes.plot(blocks, ours, "-", marker="o", markersize=4, color=theme.series[0], label="this network, this device")
-        axes.plot(blocks, theirs, "--", marker="s", markersize=4, color=theme.series[1], label="transformers, CPU")
-        axes.plot(blocks, allowed, ":", color=theme.ink, label="accepted up to here")
-        axes.set_yscale("log")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _ours_and_theirs(axes, theme, 1, ours, theirs)
+        axes.plot(range(1, len(allowed) + 1), allowed, ":", color=theme.ink, label="accepted up to here")
         axes.set_xlabel("block")
-        axes.set_ylabel("relative error")
         axes.legend()
 
     alt = f"Relative error in float32: at most {max(ours):.2e} here, {max(theirs):.2e} for transformers on the CPU."
