@@ -90,10 +90,8 @@ def _check_head(given: parameters.AccuracyParameters) -> None:
 
     if given.image_set == "folder" or given.head:
         return
-    if hub.is_id(given.model):  # hubs keep the head apart from the weights
-        raise missing_head(given.image_set)
-    found = checkpoint.find(given.model)
-    if found.head is None and not found.is_random:
+    found = None if hub.is_id(given.model) else checkpoint.find(given.model)  # hubs keep the head apart from the weights
+    if found is None or (found.head is None and not found.is_random):
         raise missing_head(given.image_set)
 
 

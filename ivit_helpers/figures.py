@@ -145,18 +145,9 @@ def ratios(rows: Sequence[Row], baseline: str) -> Figure:
 def _ours_and_theirs(axes: Axes, theme: Theme, first: int, ours: Sequence[float], theirs: Sequence[float]) -> None:
     """Two lines of relative errors; hollow markers, so that the one below shows where they agree."""
     blocks = range(first, first + len(ours))
-    axes.plot(blocks, ours, "-", marker="o", markersize=3, color=theme.series[0], label="this network, this device")
-    axes.plot(
-        blocks,
-        theirs,
-        "--",
-        marker="s",
-        markersize=6,
-        markerfacecolor="none",
-        linewidth=1,
-        color=theme.series[1],
-        label="transformers, CPU",
-    )
+    mine, other = theme.series[:2]
+    axes.plot(blocks, ours, "-", marker="o", markersize=3, color=mine, label="this network, this device")
+    axes.plot(blocks, theirs, "--", marker="s", markersize=6, mfc="none", linewidth=1, color=other, label="transformers, CPU")
     axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("relative error")

@@ -37,7 +37,7 @@ class InternViTConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            kinds = (int, float) if field.type in (float, "float") else (type(field.default),)
+            kinds = (int, float) if isinstance(field.default, float) else (type(field.default),)
             if type(value) not in kinds or (not isinstance(value, str | bool) and value <= 0):
                 raise InputError(f"config.json: {field.name} is {value!r}, where a value such as {field.default!r} is expected.")
         if self.hidden_size % self.num_attention_heads:
