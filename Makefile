@@ -16,7 +16,7 @@ OLDER := .venv/transformers-4
 help:
 	@echo 'make report   run smoke, benchmark and accuracy, and leave HTML reports in reports/'
 	@echo '              make report ARGS="-p model=random:tiny-224 -p data=synthetic"'
-	@echo 'make test     lint, types and tests'
+	@echo 'make test     lint, types, import rule and tests'
 	@echo 'make test-npu   the tests of the NPU path: the real torch-npu on a stub of CANN, no NPU needed (part of make test)'
 	@echo 'make test-transformers-4   parity and loading tests with transformers 4.57.6'
 	@echo 'make lab      open the notebooks in JupyterLab'
@@ -36,6 +36,7 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 test: check
 	$(BIN)/python -m pytest
@@ -58,7 +59,7 @@ $(OLDER)/.installed: $(INSTALLED) constraints-transformers-4.txt
 	touch $@
 
 test-transformers-4: $(OLDER)/.installed
-	$(OLDER)/bin/python -m pytest tests/test_fidelity.py tests/test_network.py tests/test_checkpoint.py tests/test_hub.py
+	$(OLDER)/bin/python -m pytest tests/measure/test_fidelity.py tests/model/test_network.py tests/weights/test_checkpoint.py tests/weights/test_hub.py
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)

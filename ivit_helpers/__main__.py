@@ -1,28 +1,32 @@
 """The `ivit` command."""
 
+import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
 import click
 
-from ivit_helpers import parameters
 from ivit_helpers.errors import InputError
+from ivit_helpers.record import NOTEBOOKS, SYMBOLS, Parameters, described, json_schema, parse, run_folder, share_out
 
-ALL = tuple(parameters.NOTEBOOKS)
+# What needs torch, papermill or matplotlib is imported where it is used: a mistyped parameter is reported without it.
+
+ALL = tuple(NOTEBOOKS)
 BAD_INPUT = 2
 
 
 def _epilog() -> str:
     """The parameters of every notebook, for `ivit run --help`."""
     parts = []
-    common = set(parameters.Parameters.model_fields)
-    kinds: dict[str, type[parameters.Parameters]] = {"every notebook": parameters.Parameters, **parameters.NOTEBOOKS}
+    common = set(Parameters.model_fields)
+    kinds: dict[str, type[Parameters]] = {"every notebook": Parameters, **NOTEBOOKS}
     for title, kind in kinds.items():
         lines = [
             f"  {name}={default}\n      {description}"
-            for name, default, description in parameters.described(kind)
+            for name, default, description in described(kind)
             if title == "every notebook" or name not in common
         ]
         parts.append("\b\nParameters of " + title + "\n" + "\n".join(lines))
@@ -47,62 +51,64 @@ def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, ce
     """
     names = tuple(dict.fromkeys(notebooks)) or ALL
     try:
-        chosen = parameters.share_out(names, parameters.parse(given))
+        chosen = share_out(names, parse(given))
         folder = _folder(out, chosen[names[0]])
-        _check_inputs([*chosen.values()])
+        _check_inputs(chosen)
         _check_device(chosen[names[0]])
     except InputError as error:
         click.echo(f"ivit: {error}", err=True)
         sys.exit(BAD_INPUT)
-    from ivit_helpers import report  # papermill and nbconvert take a second to import: not for a mistyped parameter
+    from ivit_helpers.report import run_notebook
 
     passed = True
     lines = []
     for number, name in enumerate(names, 1):
         click.echo(f"[{number}/{len(names)}] {name} …", err=True)
-        record = report.run(name, chosen[name], folder, cell_timeout)
+        record = run_notebook(name, chosen[name], folder, cell_timeout)
         passed &= record.status == "passed"
         lines.append(_summary(name, record.status, record.verdict, folder))
     click.echo("\n".join(lines))
     sys.exit(0 if passed else 1)
 
 
-def _check_inputs(chosen: Sequence[parameters.Parameters]) -> None:
-    """Find what the parameters name, so that a mistyped path is told at once; reads no weights and no pixels."""
-    from ivit_helpers import checkpoint, flips, layouts
-
-    for model, head in dict.fromkeys((given.model, getattr(given, "head", "")) for given in chosen):
-        checkpoint.check(model, head)
-    for given in chosen:
-        if isinstance(given, parameters.AccuracyParameters):
-            layouts.image_set(given)
-            _check_head(given)
-            if given.reference:
-                flips.read(flips.find(given.reference))
-        if isinstance(given, parameters.SmokeParameters) and given.image_path and not Path(given.image_path).expanduser().is_file():
-            raise InputError(f"image_path={given.image_path!r} does not exist: give the path of an image file.")
+@main.command()
+@click.argument("notebook", type=click.Choice(ALL), default=ALL[0])
+@click.option("-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated.")
+def check(notebook: str, given: tuple[str, ...]) -> None:
+    """Say what device a run would use, and whether the model fits it; nothing is loaded. Exit code 2 when it cannot run."""
+    try:
+        chosen = share_out([notebook], parse(given))
+        _check_inputs(chosen)
+        click.echo(_select(chosen[notebook]))
+    except InputError as error:
+        click.echo(f"ivit: {error}", err=True)
+        sys.exit(BAD_INPUT)
 
 
-def _check_head(given: parameters.AccuracyParameters) -> None:
-    """A published set without a trained head would compute for hours and claim nothing."""
-    from ivit_helpers import checkpoint, hub
-    from ivit_helpers.head import missing_head
-
-    if given.image_set == "folder" or given.head:
-        return
-    found = None if hub.is_id(given.model) else checkpoint.find(given.model)  # hubs keep the head apart from the weights
-    if found is None or (found.head is None and not found.is_random):
-        raise missing_head(given.image_set)
+@main.command()
+def schema() -> None:
+    """Print the JSON schema of a run's record."""
+    click.echo(json.dumps(json_schema(), indent=1, ensure_ascii=False))
 
 
-def _check_device(given: parameters.Parameters) -> None:
+def _check_inputs(chosen: Mapping[str, Parameters]) -> None:
+    """Find what the parameters name, so that a mistyped path is reported at once; reads no weights and no pixels."""
+    from ivit_helpers import weights
+
+    for model, head in dict.fromkeys((given.model, getattr(given, "head", "")) for given in chosen.values()):
+        weights.check(model, head)
+    for name, given in chosen.items():
+        import_module(f"ivit_helpers.{name}").check_inputs(given)
+
+
+def _check_device(given: Parameters) -> None:
     """Find what the device cannot do, before a kernel starts. A driver that this would start is left to a process of its own.
 
     given: those of any notebook of the run, all of which share model, device and dtype.
     """
     from ivit_helpers import device
 
-    if not device.wakes_an_accelerator(given.device):
+    if not device.may_start_a_driver(given.device):
         _select(given)
         return
     words = [f"-p{key}={value}" for key, value in (("model", given.model), ("device", given.device), ("dtype", given.dtype))]
@@ -114,42 +120,24 @@ def _check_device(given: parameters.Parameters) -> None:
         raise InputError(f"device={given.device!r} cannot be started, a process that tried ended with {done.returncode}: {last}")
 
 
-def _select(given: parameters.Parameters) -> str:
+def _select(given: Parameters) -> str:
     """The device that a run would use, named, after all that can be asked of it without loading anything."""
-    from ivit_helpers import checkpoint, device, hub
+    from ivit_helpers import device, weights
 
     chosen = device.select(given.device)
     dtype = chosen.dtype(given.dtype)
-    if not hub.is_id(given.model):  # what is not here yet is measured once it is
-        checkpoint.check_memory(checkpoint.find(given.model), chosen, dtype)
+    if not weights.is_hub_id(given.model):  # what is not here yet is measured once it is
+        weights.check_memory(weights.find(given.model), chosen, dtype)
     return f"{chosen}, {device.dtype_name(dtype)}"
 
 
-@main.command()
-@click.argument("notebook", type=click.Choice(ALL), default=ALL[0])
-@click.option("-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated.")
-def check(notebook: str, given: tuple[str, ...]) -> None:
-    """Say what device a run would use, and whether the model fits it; nothing is loaded. Exit code 2 when it cannot run."""
-    try:
-        chosen = parameters.share_out([notebook], parameters.parse(given))
-        _check_inputs([*chosen.values()])
-        click.echo(_select(chosen[notebook]))
-    except InputError as error:
-        click.echo(f"ivit: {error}", err=True)
-        sys.exit(BAD_INPUT)
-
-
-def _folder(out: Path | None, chosen: parameters.Parameters) -> Path:
-    from ivit_helpers.record import run_folder
-
+def _folder(out: Path | None, chosen: Parameters) -> Path:
     if out and chosen.out:
-        raise InputError("--out and -p out= say the same thing: give one of them.")
+        raise InputError("--out and -p out= mean the same thing: give one of them.")
     return (out or Path(chosen.out or run_folder(chosen.model, chosen.device))).expanduser().resolve()
 
 
 def _summary(name: str, status: str, verdict: str, folder: Path) -> str:
-    from ivit_helpers.record import SYMBOLS
-
     page = folder / f"{name}.html"
     shown = page.relative_to(Path.cwd()) if Path.cwd() in page.parents else page
     return f"{SYMBOLS[status]} {name}: {verdict} {shown}"

@@ -1,4 +1,4 @@
-"""The one kind of error a user is expected to meet, and how errors of others are told."""
+"""The error that a user can put right, and how errors of other code are described."""
 
 
 class InputError(Exception):
@@ -10,10 +10,10 @@ class InputError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text; its kind where it has none."""
+    """The first line of an error's text, or the name of its class where it has no text."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def told(error: BaseException) -> str:
-    """An error's kind and the first line of its text."""
+def describe_error(error: BaseException) -> str:
+    """The name of an error's class and the first line of its text."""
     return f"{type(error).__name__}: {first_line(error)}"

@@ -9,27 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from ivit_helpers import checkpoint, device
-from ivit_helpers.network import InternViT, InternViTConfig
-from ivit_helpers.random_weights import random_tensor
+from ivit_helpers.device import device, selection
+from ivit_helpers.model.network import InternViT
+from ivit_helpers.weights import checkpoint, loading
+from tests.builders import SMALL, randomised
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # no progress bars in captured output
 collect_ignore = [] if "NPU_RIG" in os.environ else ["npu"]  # `make test-npu` runs those on the rig
-SMALL = InternViTConfig(hidden_size=64, num_hidden_layers=3, num_attention_heads=4, intermediate_size=128, image_size=56)
-
-
-def randomised(config: InternViTConfig, seed: int = 0) -> InternViT:
-    """Every tensor different from every other, norms and layer scales included, so that a mix-up shows."""
-    network = InternViT(config).eval().requires_grad_(False)
-    generator = torch.Generator().manual_seed(seed)
-    for name, tensor in network.state_dict().items():
-        tensor.copy_(random_tensor(name, tensor, generator, torch.float32))
-    return network
 
 
 @pytest.fixture
 def cpu() -> device.Device:
-    return device.select("cpu")
+    return selection.select("cpu")
 
 
 @pytest.fixture
@@ -77,5 +68,5 @@ def configuration(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 
 
 @pytest.fixture(scope="session")
-def tiny() -> checkpoint.Loaded:
-    return checkpoint.load(checkpoint.find("tiny"), device.select("cpu"), torch.float32)
+def tiny() -> loading.Loaded:
+    return loading.load(checkpoint.find("tiny"), selection.select("cpu"), torch.float32)

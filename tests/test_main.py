@@ -3,18 +3,19 @@
 import pytest
 
 from ivit_helpers import __main__ as command
+from ivit_helpers.accuracy import questions
 from ivit_helpers.errors import InputError
-from ivit_helpers.parameters import AccuracyParameters
+from ivit_helpers.record.parameters import AccuracyParameters
 
 
 def test_a_published_set_without_a_trained_head_is_refused(model_folder):
     with pytest.raises(InputError, match="needs a trained head and there is none beside the weights"):
-        command._check_head(AccuracyParameters(model=str(model_folder), image_set="imagenet-1k"))
+        questions.check_head(AccuracyParameters(model=str(model_folder), image_set="imagenet-1k"))
     with pytest.raises(InputError, match="put intern_vit_6b_224px_head.pth .* there, or give head=FILE"):
-        command._check_head(AccuracyParameters(model="OpenGVLab/InternViT-6B-224px", image_set="a"))
-    command._check_head(AccuracyParameters(model="OpenGVLab/InternViT-6B-224px", image_set="a", head="head.pth"))
-    command._check_head(AccuracyParameters(model=str(model_folder)))
-    command._check_head(AccuracyParameters(model="random:tiny-224", image_set="imagenet-1k"))
+        questions.check_head(AccuracyParameters(model="OpenGVLab/InternViT-6B-224px", image_set="a"))
+    questions.check_head(AccuracyParameters(model="OpenGVLab/InternViT-6B-224px", image_set="a", head="head.pth"))
+    questions.check_head(AccuracyParameters(model=str(model_folder)))
+    questions.check_head(AccuracyParameters(model="random:tiny-224", image_set="imagenet-1k"))
 
 
 def test_the_device_that_a_run_would_use_is_named(capsys):

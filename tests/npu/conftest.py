@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from ivit_helpers import device
+from ivit_helpers.device import device, selection
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
 def npu() -> device.Device:
-    return device.select("npu")
+    return selection.select("npu")
 
 
 @pytest.fixture

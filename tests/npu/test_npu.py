@@ -9,10 +9,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ivit_helpers import checkpoint, diagnosis, environment, evaluation, fidelity, gate, images, kernels, operators, timing
-from ivit_helpers.device import select
-from ivit_helpers.network import InternViTConfig
-from tests.conftest import SMALL, randomised
+from ivit_helpers.accuracy import predictions, statistics
+from ivit_helpers.device import environment
+from ivit_helpers.device.selection import select
+from ivit_helpers.images import folders, transform
+from ivit_helpers.measure import fidelity, timing
+from ivit_helpers.model import kernel_check, kernels, rounding
+from ivit_helpers.model.network import InternViTConfig
+from ivit_helpers.smoke import diagnosis, operators
+from ivit_helpers.weights import checkpoint, loading
+from tests.builders import FUSED, SMALL, randomised
 
 BOTH = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bfloat16", "float32"])
 
@@ -20,13 +26,13 @@ BOTH = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["b
 @pytest.fixture
 def loaded(npu, model_folder):
     def load(dtype=torch.bfloat16):
-        return checkpoint.load(checkpoint.find(str(model_folder)), npu, dtype)
+        return loading.load(checkpoint.find(str(model_folder)), npu, dtype)
 
     return load
 
 
 def pixels(loaded, count):
-    return images.synthetic_pixels(count, loaded.network.config.image_size).to(loaded.device.torch_device)
+    return transform.synthetic_pixels(count, loaded.network.config.image_size).to(loaded.device.torch_device)
 
 
 def leave_little_memory(card, monkeypatch):
@@ -53,17 +59,17 @@ def test_auto_prefers_the_npu(npu):
 def test_the_network_on_the_card_agrees_with_the_truth_and_every_fused_kernel_is_used(loaded, dtype):
     model = loaded(dtype)
     assert [verdict.refused for verdict in model.kernel_verdicts] == ["", "", ""]
-    expected = fidelity.reference(model.network, pixels(model, 1), dtype)
+    expected = fidelity.reference_states(model.network, pixels(model, 1), dtype)
     with model.device.inference():
-        assert fidelity.agreement(model.network(pixels(model, 1)), expected).passed
+        assert expected.agreement(model.network(pixels(model, 1))).passed
 
 
 @BOTH
 def test_card_and_cpu_give_every_image_the_same_answer(npu, dtype):
-    digits = images.labelled("digits", limit=48)
-    here, there = (evaluation.predict(checkpoint.load(checkpoint.find("tiny"), d, dtype), digits, 16) for d in (npu, select("cpu")))
+    digits = folders.digits().drawn(48, 0)
+    here, there = (predictions.predict(loading.load(checkpoint.find("tiny"), d, dtype), digits, 16) for d in (npu, select("cpu")))
     assert list(here.table["class1"]) == list(there.table["class1"])
-    assert evaluation.accuracy(here)["scored"] == 48
+    assert statistics.score(here).scored == 48
 
 
 @pytest.fixture
@@ -77,12 +83,12 @@ def tanh_gelu(npu):
 def test_the_cards_own_gelu_is_the_tanh_form_and_is_refused(npu, tanh_gelu, monkeypatch):
     x = torch.linspace(-4, 4, 101)
     assert (F.gelu(x.to("npu")).cpu() - F.gelu(x, approximate="tanh")).abs().max() < 1e-6
-    assert (kernels.fused("npu").gelu(x.to("npu")).cpu() - F.gelu(x)).abs().max() < 1e-6
-    monkeypatch.setattr(gate, "fused", lambda _: kernels.FUSED)  # the trap: F.gelu taken for the exact form
+    assert (kernels.fused(npu).gelu(x.to("npu")).cpu() - F.gelu(x)).abs().max() < 1e-6
+    monkeypatch.setattr(kernel_check, "fused", lambda _: FUSED)  # the trap: F.gelu taken for the exact form
     for dtype in (torch.bfloat16, torch.float32):
-        chosen, verdicts = gate.trusted(SMALL, npu, dtype)
+        chosen, verdicts = kernel_check.trusted_kernels(SMALL, npu, dtype)
         refused = {verdict.kernel: str(verdict) for verdict in verdicts if verdict.refused}
-        assert "disagrees with the wider computation; relative error" in refused["gelu"]
+        assert "its numbers are wrong; relative error" in refused["gelu"]
         assert chosen.gelu is kernels.plain_gelu
 
 
@@ -92,12 +98,12 @@ def test_gelu_is_the_exact_form_for_transformers_too(npu):
 
 
 def test_float32_convolutions_are_not_rounded_to_hf32(npu):
-    network, seen = randomised(SMALL), images.synthetic_pixels(1, SMALL.image_size)
+    network, seen = randomised(SMALL), transform.synthetic_pixels(1, SMALL.image_size)
     exact, on_card = network.embeddings(seen), network.embeddings.to("npu")
-    assert fidelity.relative_error(on_card(seen.to("npu")).cpu(), exact) < 1e-6
+    assert rounding.relative_error(on_card(seen.to("npu")).cpu(), exact) < 1e-6
     torch.npu.conv.allow_hf32 = True
     try:
-        assert fidelity.relative_error(on_card(seen.to("npu")).cpu(), exact) > 1e-5, "the rig's trap does not snap"
+        assert rounding.relative_error(on_card(seen.to("npu")).cpu(), exact) > 1e-5, "the rig's trap does not snap"
     finally:
         torch.npu.conv.allow_hf32 = False
 
@@ -109,12 +115,12 @@ def test_loading_to_the_card_holds_no_second_copy_on_the_host(tmp_path):
     torch.save(randomised(InternViTConfig(**shape)).bfloat16().state_dict(), tmp_path / "pytorch_model.bin")
     program = f"""
 import torch
-from ivit_helpers import checkpoint, device
+from ivit_helpers import device, weights
 npu = device.select("npu")
-checkpoint.load(checkpoint.find("tiny"), npu, torch.bfloat16)  # what first calls allocate is not this load's
+weights.load(weights.find("tiny"), npu, torch.bfloat16)  # what first calls allocate is not this load's
 device.reset_host_peak()
 before = device.host_peak()
-model = checkpoint.load(checkpoint.find({str(tmp_path)!r}), npu, torch.bfloat16)
+model = weights.load(weights.find({str(tmp_path)!r}), npu, torch.bfloat16)
 print(model.bytes / 2**20, (model.host_peak_bytes - before) / 2**20)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -145,7 +151,7 @@ def test_a_refused_kernel_is_named_and_the_plain_one_used(loaded, monkeypatch):
 def test_the_audit_counts_operators_and_where_they_ran(loaded):
     model = loaded()
     with model.device.inference():
-        audit = operators.audited(lambda: model.network(pixels(model, 1)))
+        audit = operators.audited(lambda: model.network(pixels(model, 1)), model.device)
     layers = SMALL.num_hidden_layers
     assert audit.calls["aten::linear", "npu"] == 4 * layers
     assert audit.calls["npu::npu_rms_norm", "npu"] == 4 * layers
@@ -159,7 +165,7 @@ def test_the_audit_names_an_operator_that_fell_back_or_failed(loaded, monkeypatc
     monkeypatch.setenv("NPU_RIG_FALLBACK", "aten::cat")
     monkeypatch.setenv("NPU_RIG_REFUSE", "aten::mul")
     with model.device.inference():
-        audit = operators.audited(lambda: model.network(pixels(model, 1)))
+        audit = operators.audited(lambda: model.network(pixels(model, 1)), model.device)
     assert audit.fell_back == ["aten::cat"]
     assert list(audit.refused) == ["aten::mul"]
 
@@ -186,9 +192,9 @@ def test_every_statistic_is_the_devices_time(loaded, virtual_clock, monkeypatch)
     row = measured(loaded(), virtual_clock, monkeypatch, calls=timing.minimum_samples(90)).row("bfloat16", 1)
     expected = 5.0 * 4 * SMALL.num_hidden_layers
     for statistic in ("mean", "p50", "p90"):
-        assert row["latency_ms"][statistic] == pytest.approx(expected, rel=0.02)
-    assert row["first_call_s"] == pytest.approx(expected / 1e3, rel=0.02)
-    assert row["images_per_s"] == pytest.approx(1e3 / expected, rel=0.02)
+        assert getattr(row.latency_ms, statistic) == pytest.approx(expected, rel=0.02)
+    assert row.first_call_s == pytest.approx(expected / 1e3, rel=0.02)
+    assert row.images_per_s == pytest.approx(1e3 / expected, rel=0.02)
 
 
 def test_without_the_synchronise_the_clock_would_show_launches(loaded, virtual_clock, monkeypatch):
@@ -255,4 +261,4 @@ def test_the_environment_names_torch_npu_and_the_task_queue(npu):
     described = environment.describe(npu)
     assert described["device"] == "Ascend910B4"
     assert described["torch-npu"].startswith("2.")
-    assert any("task queue was off" in sentence for sentence in environment.caveats(npu, {"shards": 1, "name": ""}))
+    assert any("task queue was off" in sentence for sentence in npu.caveats())

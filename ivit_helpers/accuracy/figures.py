@@ -1,0 +1,127 @@
+"""Figures of an accuracy run: intervals, classes, batch times, and margins beside another run's."""
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from ivit_helpers.model import PublishedAccuracy
+from ivit_helpers.record import AccuracyRow
+from ivit_helpers.report import LIGHT, Figure, Theme, draw
+
+_TOPS: tuple[Literal[5, 1], ...] = (5, 1)
+
+
+def intervals(row: AccuracyRow, published: PublishedAccuracy | None = None) -> Figure:
+    """Top-1 and top-5 with their 95 % intervals; published figures as labelled vertical marks."""
+
+    def plot(axes: Axes, theme: Theme) -> None:
+        for place, k in enumerate(_TOPS):
+            middle, low, high = (100 * value for value in row.best(k))
+            axes.errorbar(middle, place, xerr=[[middle - low], [high - middle]], fmt="o", capsize=5, color=theme.series[0])
+            axes.annotate(f"{middle:.2f} %", (middle, place), textcoords="offset points", xytext=(0, 12), ha="center")
+            if published:
+                there = 100 * published.best(k)
+                axes.plot(there, place, "|", markersize=20, markeredgewidth=2, color=theme.series[1])
+                axes.annotate(f"published {there:.2f} %", (there, place), textcoords="offset points", xytext=(0, -18), ha="center",
+                              color=theme.series[1], fontsize=8.5)  # fmt: skip
+        axes.set_yticks([0, 1], ["top-5", "top-1"])
+        axes.set_ylim(-0.6, 1.6)
+        low, high = axes.get_xlim()
+        axes.set_xlim(max(0, low - 1), min(101, high + 1))
+        axes.set_xlabel(f"% of {row.scored:,} scored images, 95 % interval")
+
+    alt = "; ".join("top{}: {:.2%}, 95 % interval {:.2%} to {:.2%}".format(k, *row.best(k)) for k in reversed(_TOPS))
+    theirs = f" Published, not measured here: top1 {published.top1:.2%}, top5 {published.top5:.2%}." if published else ""
+    return draw(plot, "Accuracy", f"{alt}; of {row.scored} images.{theirs}", height=2.4)
+
+
+def class_accuracy(frame: pd.DataFrame, most: int = 20) -> Figure:
+    """Top-1 by class with 95 % intervals; of many classes, the worst."""
+    shown = frame.nsmallest(most, "top1") if len(frame) > most else frame.iloc[::-1]
+
+    def plot(axes: Axes, theme: Theme) -> None:
+        middle = 100 * shown["top1"]
+        bars = [middle - 100 * shown["low"], 100 * shown["high"] - middle]
+        axes.errorbar(middle, range(len(shown)), xerr=np.abs(np.array(bars)), fmt="o", capsize=3, color=theme.series[0])
+        axes.set_yticks(range(len(shown)), shown["class"])
+        axes.set_xlim(right=101)
+        axes.set_xlabel("top-1 (%), 95 % interval")
+        axes.set_ylabel("class")
+
+    worst = frame.loc[frame["top1"].idxmin()]
+    which = f"the {most} worst of {len(frame)}" if len(frame) > most else f"all {len(frame)}"
+    alt = f"{which} classes; the lowest is {worst['class']} with {worst['hits']} of {worst['images']}."
+    return draw(plot, f"Top-1 by class ({which})", alt, height=max(2.4, 0.26 * len(shown) + 0.9))
+
+
+def confusion(frame: pd.DataFrame) -> Figure:
+    """Counts of true against predicted class."""
+
+    def plot(axes: Axes, theme: Theme) -> None:
+        counts = frame.to_numpy()
+        off_diagonal = counts - np.diag(np.diag(counts))
+        axes.imshow(counts, cmap=theme.heat, aspect="auto", norm="asinh")
+        axes.grid(visible=False)
+        if len(frame) <= 12:
+            for i, j in np.argwhere(counts):
+                bright = counts[i, j] > counts.max() / 8
+                light = bright if theme is LIGHT else not bright
+                axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8.5, color="white" if light else "#1f2328",
+                          fontweight="bold" if off_diagonal[i, j] else "normal")  # fmt: skip
+            axes.set_xticks(range(len(frame)), frame.columns)
+            axes.set_yticks(range(len(frame)), frame.index)
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class")
+
+    wrong = int(frame.to_numpy().sum() - np.trace(frame.to_numpy()))
+    return draw(plot, "Confusion", f"{len(frame)} classes; {wrong} of {int(frame.to_numpy().sum())} images off the diagonal.", height=3.9)
+
+
+def batch_times(batches: pd.DataFrame) -> Figure:
+    """Seconds of each batch in order; the first, which also loads and compiles, stands out."""
+    milliseconds = 1e3 * batches["seconds"].to_numpy()
+
+    def plot(axes: Axes, theme: Theme) -> None:
+        axes.plot(np.arange(1, len(milliseconds) + 1), milliseconds, "-", marker="o", markersize=3, color=theme.series[0])
+        axes.plot(1, milliseconds[0], "s", color=theme.series[1], label=f"first batch: {milliseconds[0]:.1f} ms")
+        axes.axhline(np.median(milliseconds), linestyle="--", color=theme.series[2], label=f"median: {np.median(milliseconds):.1f} ms")
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("batch, in order")
+        axes.set_ylabel("ms per batch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend()
+
+    alt = f"{len(batches)} batches: the first took {milliseconds[0]:.1f} ms, the median is {np.median(milliseconds):.1f} ms."
+    return draw(plot, "Time of each batch, in order", alt)
+
+
+def margin_changes(answered: pd.DataFrame, near_tie: float) -> Figure:
+    """How far each image's margin moved between two runs, against its margin in the other run; flips stand out.
+
+    answered: margin_there and change in logits, and flipped, of every image.
+    """
+    flipped = answered[answered["flipped"]]
+    smallest = 1e-4  # logits; smaller ones are drawn here
+
+    def plot(axes: Axes, theme: Theme) -> None:
+        for shown, label, size, opacity, colour in (
+            (answered[~answered["flipped"]], "same answer", 6, 0.5, theme.series[0]),
+            (flipped, "flipped", 36, 1, theme.series[1]),
+        ):
+            place, change = (shown[name].clip(smallest) for name in ("margin_there", "change"))
+            axes.scatter(place, change, s=size, alpha=opacity, color=colour, linewidths=0, label=f"{label}: {len(shown)}")
+        most = max(2 * near_tie, float(answered["margin_there"].max()))
+        axes.plot([smallest, most], [smallest, most], "--", color=theme.ink, linewidth=1, label="a change that can flip")
+        axes.axvline(near_tie, linestyle=":", color=theme.series[2], label=f"near tie: up to {near_tie:.3g}")
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel("margin in the other run (logits)")
+        axes.set_ylabel("change of the margin (logits)")
+        axes.legend(loc="upper left")
+
+    largest = f"; the largest margin among the flipped is {flipped['margin_there'].max():.3g} logits" if len(flipped) else ""
+    alt = f"{len(flipped)} of {len(answered)} images flipped{largest}. The median change is {answered['change'].median():.2e} logits."
+    return draw(plot, "Change of the margin between the two runs", alt)

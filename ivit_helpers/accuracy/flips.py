@@ -1,0 +1,203 @@
+"""Two runs' answers on the same images: how often they agree, and whether rounding explains where they do not.
+
+Two accuracies hide most of the difference between two devices: the sampling error at 50,000 images is 0.14 points, while the
+images are the same and can be held against each other one by one. An image has flipped when its first class differs.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from ivit_helpers.accuracy.predictions import BEST, Predictions
+from ivit_helpers.accuracy.statistics import hits
+from ivit_helpers.errors import InputError, first_line
+from ivit_helpers.images import RULES
+from ivit_helpers.record import AccuracyRecord, read
+
+NOTEBOOK, TABLE = "accuracy", "accuracy_predictions.csv"
+TEXTS, NUMBERS = ("id", "label", "outcome", "pixels"), ("class1", "score1", "margin")
+NEAR_TIE = 0.01
+"""Logits: two classes whose odds differ by 1 % are a tie on any device"""
+TYPICAL_CHANGES = 10
+"""A flip is explained while both margins are within this many median changes of the margin. For normally distributed rounding that
+is 6.7 standard deviations, and still 3.4 on images that round twice as coarsely as the median one."""
+SHARE_OF_MARGIN = 0.5
+"""... and never beyond this share of the median margin: a fault that moves every answer must not pass for the usual change. The
+median change of bfloat16 against float32 on the embedded miniature is 0.013 of the median margin, of a random one 0.033."""
+
+
+@dataclass(frozen=True)
+class OtherRun:
+    """Another run's predictions."""
+
+    path: Path
+    table: pd.DataFrame
+    """As Predictions.table, always with `also`, mostly with `set`; id, label, also, outcome and pixels are texts"""
+    record: AccuracyRecord | None
+    """The record beside the table; None where there is none"""
+
+    @property
+    def image_set(self) -> str:
+        """Its image set, which says how it was labelled and which classes could be answered; empty where that is not known."""
+        return str(self.table["set"].iloc[0]) if len(self.table) and "set" in self.table else ""
+
+    def __str__(self) -> str:
+        if self.record is None:
+            return f"{self.path} (no record beside it: model, device and dtype are not known)"
+        model = self.record.model
+        dtype = model.dtype if model else "unknown dtype"
+        return f"{self.record.model_name} in {dtype} on {self.record.device_name}, {self.record.started}"
+
+
+def find_predictions(reference: str) -> Path:
+    """The predictions CSV that the `reference` parameter names; raises InputError when it is not there."""
+    given = Path(reference).expanduser()
+    path = given / TABLE if given.is_dir() else given
+    if not path.is_file():
+        raise InputError(f"reference={reference!r}: there is no file {path}; give the folder of another accuracy run, or its {TABLE}.")
+    return path
+
+
+def _problem(table: pd.DataFrame) -> str:
+    """Why a CSV is no table of predictions, in words; empty when it is one."""
+    lacking = [name for name in (*TEXTS, *NUMBERS) if name not in table]
+    if lacking:
+        return f"it lacks {', '.join(lacking)}"
+    twice = table["id"][table["id"].duplicated()]
+    if len(twice):
+        return f"{twice.iloc[0]} is in it twice"
+    answered = table[table["class1"] != ""]
+    numbers = answered[list(NUMBERS)].apply(pd.to_numeric, errors="coerce")
+    return "" if np.isfinite(numbers.to_numpy(float)).all() else "an answer's class, score or margin is not a number"
+
+
+def read_predictions(path: Path) -> OtherRun:
+    """Read another run's predictions; raises InputError when the file is no such table."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        problem = _problem(table)
+    except (OSError, ValueError) as error:
+        problem = first_line(error)
+    if problem:
+        raise InputError(f"{path} is no table of predictions ({problem}): give the folder of another accuracy run.")
+    table["also"] = table.get("also", "")
+    numbers = [name for name in table if name.startswith(("class", "score", "margin"))]
+    table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
+    try:
+        found = read(path.with_name(f"{NOTEBOOK}.json"))
+    except InputError:
+        found = None
+    return OtherRun(path, table, found if isinstance(found, AccuracyRecord) else None)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The answers of this run beside another's, image by image."""
+
+    images: pd.DataFrame
+    """This run's table, with the other's columns as <name>_there; its index is the image's number in the set"""
+
+    @cached_property
+    def answered(self) -> pd.DataFrame:
+        """The images that both runs answered, with `change`: by how many logits the margin moved."""
+        both = self.images.dropna(subset=["class1", "class1_there"])
+        same = both["class1"] == both["class1_there"]
+        signed = np.where(same, both["margin"], -both["margin"])
+        return both.assign(change=(signed - both["margin_there"]).abs(), flipped=~same)
+
+    @property
+    def answered_once(self) -> pd.DataFrame:
+        """The images that only one of the runs answered: unreadable, missing or not finite in the other."""
+        return self.images[self.images["class1"].isna() != self.images["class1_there"].isna()]
+
+    @property
+    def flipped(self) -> pd.DataFrame:
+        """The images whose first class differs, the one that either run was surest of first."""
+        found = self.answered[self.answered["flipped"]]
+        return found.assign(surest=found[["margin", "margin_there"]].max(axis=1)).sort_values("surest", ascending=False, kind="stable")
+
+    @property
+    def near_tie(self) -> float:
+        """The largest margin, in logits, at which a flip is put down to rounding."""
+        agreeing = self.answered[~self.answered["flipped"]]
+        usual = [TYPICAL_CHANGES * agreeing["change"].median(), SHARE_OF_MARGIN * self.answered["margin_there"].median()]
+        return max(NEAR_TIE, float(min(usual))) if len(agreeing) else NEAR_TIE
+
+    @property
+    def unexplained(self) -> pd.DataFrame:
+        """The flips at a margin that rounding does not cross."""
+        return self.flipped[self.flipped["surest"] > self.near_tie]
+
+    @property
+    def decoded_alike(self) -> int:
+        """Images of which both networks were given the same pixels, bit for bit."""
+        return int((self.answered["pixels"] == self.answered["pixels_there"]).sum())
+
+    @property
+    def labelled(self) -> int:
+        """Images that both runs answered and that have a label."""
+        return int(self.answered["label"].notna().sum())
+
+    @property
+    def turned(self) -> tuple[int, int]:
+        """How many labelled images were right there and are wrong here, and the other way round."""
+        labelled = self.answered[self.answered["label"].notna()]
+        here, there = hits(labelled, 1), hits(labelled.assign(class1=labelled["class1_there"]), 1)
+        return int((there & ~here).sum()), int((here & ~there).sum())
+
+    @property
+    def p(self) -> float:
+        """McNemar's exact p: how often chance alone turns images at least as one-sidedly. Two-sided binomial test of 1/2."""
+        lost, won = self.turned
+        return float(binomtest(lost, lost + won, 0.5).pvalue) if lost + won else 1.0
+
+    @property
+    def largest_score_difference(self) -> float:
+        """Of one class of one image, among the classes that both runs name."""
+        table, largest = self.answered, 0.0
+        for here, there in product(range(1, BEST + 1), repeat=2):
+            if f"class{here}" in table and f"class{there}_there" in table:
+                same = table[table[f"class{here}"] == table[f"class{there}_there"]]
+                if len(same):
+                    largest = max(largest, float((same[f"score{here}"] - same[f"score{there}_there"]).abs().max()))
+        return largest
+
+
+def _right(joined: pd.DataFrame, side: str) -> pd.Series:
+    """All right classes of each image as one text."""
+    first, others = (joined[f"{name}{side}"].astype("string").fillna("") for name in ("label", "also"))
+    return first + " " + others
+
+
+def compare(predictions: Predictions, reference: OtherRun) -> Comparison:
+    """Put two runs side by side. Raises InputError unless the reference has every image of this run, with the same label."""
+    here = predictions.table if "also" in predictions.table else predictions.table.assign(also="")
+    sets = {predictions.set_name, reference.image_set or predictions.set_name}
+    if len(sets) > 1 and sets & RULES.keys():  # folders of the model's own classes may be called anything
+        raise InputError(
+            f"{reference.path} is a run over {reference.image_set} and this one is over {predictions.set_name}, which have other "
+            "labels or answers: compare with a run of the same image_set."
+        )
+    absent = here[~here["id"].isin(reference.table["id"])]
+    if len(absent):
+        raise InputError(
+            f"{reference.path} lacks {len(absent)} of the {len(here)} images of this run (the first is {absent['id'].iloc[0]}): "
+            "compare with a run over the same images, limit and seed."
+        )
+    if not reference.table["class1"].dropna().isin(predictions.answers or range(len(predictions.classes))).all():
+        raise InputError(
+            f"{reference.path} answers with classes that cannot be answered here: compare with a run of the same model and image set."
+        )
+    joined = here.merge(reference.table, on="id", how="left", suffixes=("", "_there"), validate="one_to_one")
+    other = joined[_right(joined, "") != _right(joined, "_there")]
+    if len(other):
+        raise InputError(
+            f"{reference.path} gives {len(other)} of the {len(here)} images another label (the first is {other['id'].iloc[0]}): "
+            "compare with a run that used the same labels."
+        )
+    return Comparison(joined)

@@ -1,0 +1,231 @@
+"""The questions of the accuracy notebook: each answers with a table or pictures, and with checks in the run's record."""
+
+from typing import Literal
+
+from ivit_helpers.accuracy import figures
+from ivit_helpers.accuracy.alignment import LEAST_IMAGES, check_alignment
+from ivit_helpers.accuracy.flips import find_predictions, read_predictions
+from ivit_helpers.accuracy.predictions import Predictions
+from ivit_helpers.accuracy.statistics import LOST, confident_mistakes, confusion, not_scored, per_class, score, wilson
+from ivit_helpers.images import RULES, LabelledImages, image_set
+from ivit_helpers.model import PublishedAccuracy, least_top1, published_accuracy
+from ivit_helpers.record import OUTCOMES, AccuracyParameters, AccuracyRecord, AccuracyRow, Run
+from ivit_helpers.report import NOTHING, Facts, Gallery, SideBySide, Table, Together, facts
+from ivit_helpers.weights import Loaded, find, is_hub_id, missing_head
+
+NOTHING_CLAIMED = "pipeline only, no accuracy is claimed"
+SHOWN = 20
+SURE = 0.999
+TOPS: tuple[Literal[1, 5], ...] = (1, 5)
+AccuracyRun = Run[AccuracyRecord]
+
+
+def check_inputs(asked: AccuracyParameters) -> None:
+    """Raise InputError where images, labels or a reference are not there, or a published set has no head; reads no weights, no pixels."""
+    image_set(asked)
+    check_head(asked)
+    if asked.reference:
+        read_predictions(find_predictions(asked.reference))
+
+
+def check_head(asked: AccuracyParameters) -> None:
+    """A published set without a trained head would compute for hours and claim nothing."""
+    if asked.image_set == "folder" or asked.head:
+        return
+    found = None if is_hub_id(asked.model) else find(asked.model)  # hubs keep the head apart from the weights
+    if found is None or (found.head is None and not found.is_random):
+        raise missing_head(asked.image_set)
+
+
+def begin(run: AccuracyRun, loaded: Loaded, images: LabelledImages) -> Facts:
+    """Record the model and say in the verdict what limits the result. Raises InputError for a published set without a trained head."""
+    if images.name in RULES and not loaded.head_is_trained and not loaded.checkpoint.is_random:
+        raise missing_head(images.name)
+    described = loaded.facts()
+    run.note(model=described, caveats=loaded.caveats())
+    if not loaded.head_is_trained:
+        run.caveat(f"The classification head is random: {NOTHING_CLAIMED}.")
+    if images.name in RULES and loaded.head_is_trained and described.head_is_the_published_one != "yes":
+        run.caveat("The head is not the published one, by its SHA-256.")
+    side, native = loaded.checkpoint.transform.crop_size, loaded.network.config.image_size
+    if side != native:
+        run.caveat(f"The processor makes images of {side} px, and the network was made for {native} px.")
+    if not images.classes:
+        run.caveat(f"The images are synthetic and have no labels: {NOTHING_CLAIMED}.")
+    return facts(
+        {
+            "model": described.name,
+            "classes of the model": described.classes,
+            "head": described.head,
+            **described.model_dump(include={"head_file", "head_sha256", "sha256"}, exclude_none=True),
+            "image set": title(images.name),
+            "images": f"{len(images):,} drawn from {images.drawn_from:,}" if images.drawn_from else len(images),
+            "classes that may be answered": len(images.answers or images.classes),
+            "dtype": described.dtype,
+        }
+    )
+
+
+def title(image_set: str) -> str:
+    """What a reader calls a set."""
+    return RULES[image_set].title if image_set in RULES else image_set
+
+
+def keep(run: AccuracyRun, predictions: Predictions, loaded: Loaded, bad_limit: int = 0) -> AccuracyRow:
+    """Keep the predictions and the record's row, and make the checks. Returns the row.
+
+    bad_limit: how many images may be unreadable, missing or non-finite.
+    """
+    row = score(predictions)
+    run.note(rows=[row])
+    run.table("predictions", predictions.table.assign(set=predictions.set_name))
+    outcomes = sum(getattr(row, outcome) for outcome in OUTCOMES)
+    run.check("every image accounted for", outcomes == row.images, f"{outcomes} outcomes for {row.images} images")
+    _check_lost(run, predictions, bad_limit)
+    _check_alignment(run, predictions, loaded)
+    _check_accuracy(run, row, loaded)
+    return row
+
+
+def _check_lost(run: AccuracyRun, predictions: Predictions, bad_limit: int) -> None:
+    left_out = not_scored(predictions)
+    lost = left_out[left_out["outcome"].isin(LOST)]
+    listed = "; ".join(f"{item.path} ({item.outcome}: {item.reason})" for item in lost.head(5).itertuples())
+    allowed = f", up to {bad_limit} are accepted" if bad_limit else ""
+    detail = f"{len(lost)} unreadable, missing or non-finite{allowed}{': ' + listed if listed else ''}"
+    run.check("no image was lost", len(lost) <= bad_limit, detail)
+
+
+def left_out(run: AccuracyRun, predictions: Predictions) -> Table:
+    """The images that were not scored, with path and reason: the first here, all of them in accuracy_not_scored.csv."""
+    found = run.table("not_scored", not_scored(predictions))
+    if found.empty:
+        return Table([{"not scored": "none"}])
+    rows = [{"image": str(item.path), "outcome": str(item.outcome), "reason": str(item.reason)} for item in found.head(SHOWN).itertuples()]
+    return Table(rows, f"Not scored: {min(SHOWN, len(found))} of {len(found):,}, all of them in accuracy_not_scored.csv")
+
+
+def _check_alignment(run: AccuracyRun, predictions: Predictions, loaded: Loaded) -> None:
+    name = "labels and classes line up"
+    found = check_alignment(predictions) if loaded.head_is_trained else None
+    if found:
+        run.check(name, not found.near_chance, str(found))
+    elif loaded.head_is_trained:
+        run.check(name, None, f"{len(predictions.scored)} scored images are too few to judge, {LEAST_IMAGES} are needed")
+
+
+def published(row: AccuracyRow, loaded: Loaded) -> PublishedAccuracy | None:
+    """What was published for this network on this set; None where nothing was, or where the head is not a trained one."""
+    return published_accuracy(loaded.network.config, row.set) if claims_accuracy(row, loaded) else None
+
+
+def _check_accuracy(run: AccuracyRun, row: AccuracyRow, loaded: Loaded) -> None:
+    least, expected = least_top1(loaded.checkpoint.name, row.set), published(row, loaded)
+    if not claims_accuracy(row, loaded):
+        run.check("accuracy", None, NOTHING_CLAIMED)
+    elif expected:
+        run.check("accuracy", *judge_accuracy(row, expected))
+    elif least is None:
+        run.check("accuracy", None, f"top-1 {row.top1:.2%}; there is no published figure for this model on {row.set}")
+    else:
+        top1, _, _ = row.best(1)
+        run.check("accuracy", top1 >= least, f"top-1 {top1:.2%}, at least {least:.0%} is expected of this model on {row.set}")
+
+
+def judge_accuracy(row: AccuracyRow, expected: PublishedAccuracy) -> tuple[bool | None, str]:
+    """Whether the published figures were reached, and why.
+
+    On the whole set both must be within the tolerance. On images drawn at random from it, a published figure outside the 99.9 %
+    interval is a failure, and one inside it proves nothing. Other images, a few classes for example, may be easier or harder.
+    """
+    both = {f"top-{k}": (row.best(k)[0], expected.best(k)) for k in TOPS}
+    said = ", ".join(f"{name} {here:.3%} ({100 * (here - there):+.3f} points)" for name, (here, there) in both.items())
+    needed = f"within {100 * expected.tolerance:g} points of the published figures"
+    if (row.drawn_from, row.images, row.scored) == (None, expected.images, expected.labelled):
+        return all(abs(here - there) <= expected.tolerance + 1e-9 for here, there in both.values()), f"{said}; {needed} is required"
+    only = (
+        f"{said}; {row.scored:,} images were scored, and only a run over all {expected.labelled:,} of the set can be judged to be {needed}"
+    )
+    if row.drawn_from != expected.images:
+        return None, only
+    limits = {k: wilson(row.hits(k), row.scored, SURE) for k in TOPS}
+    outside = [k for k, (low, high) in limits.items() if not low <= expected.best(k) <= high]
+    return (False, f"{only}; the published figure is outside the 99.9 % interval of this draw") if outside else (None, only)
+
+
+def claims_accuracy(row: AccuracyRow, loaded: Loaded) -> bool:
+    """Whether there were labels and a trained head."""
+    return bool(row.scored) and loaded.head_is_trained
+
+
+def overview(predictions: Predictions, row: AccuracyRow, expected: PublishedAccuracy | None = None) -> object:
+    """Top-1 and top-5 with intervals beside the published figures, and the accuracy of each class."""
+    if not row.scored:
+        return Table([{"accuracy": NOTHING_CLAIMED}])
+    return SideBySide(figures.intervals(row, expected), figures.class_accuracy(per_class(predictions)))
+
+
+def class_figures(predictions: Predictions) -> object:
+    """Which classes were confused with which."""
+    if predictions.scored.empty:
+        return Table([{"confusion": NOTHING_CLAIMED}])
+    return figures.confusion(confusion(predictions))
+
+
+def mistakes(predictions: Predictions, images: LabelledImages, loaded: Loaded, count: int = 12) -> Gallery:
+    """The wrong answers with the highest scores, as the network saw the images."""
+    wrong = confident_mistakes(predictions, count)
+    crops = [loaded.checkpoint.transform.crop(images.image(int(number))) for number in wrong.index]
+    captions = [f"{item.truth}, said {item.said} ({item.score1:.0%})" for item in wrong.itertuples()]
+    return Gallery(crops, captions, size=112)
+
+
+def pace(predictions: Predictions) -> object:
+    """How long the device computed, how long it waited for images, and the time of each batch."""
+    batches = predictions.batches
+    if batches.empty:
+        return Table([{"batches": "none, no image could be decoded"}])
+    waited, computed, whole = (batches[name].sum() for name in ("waited", "seconds", "whole"))
+    took = {
+        "the device waited for images": f"{waited:.2f} s, {waited / whole:.1%} of the whole",
+        "it computed": f"{computed:.2f} s, {computed / whole:.1%} of the whole",
+        "whole": f"{whole:.2f} s for {batches['images'].sum():,} images",
+    }
+    return Together(facts(took), figures.batch_times(batches))
+
+
+def headline(row: AccuracyRow, loaded: Loaded) -> str:
+    """The key figure of an accuracy run in words."""
+    if not claims_accuracy(row, loaded):
+        return f"{row.images} images of {title(row.set)} went through the pipeline"
+    top1, low, high = row.best(1)
+    return (
+        f"Top-1 {top1:.2%} (95 % interval {low:.2%} to {high:.2%}), top-5 {row.best(5)[0]:.2%}, "
+        f"on {row.scored} of {row.images} images of {title(row.set)}"
+    )
+
+
+def accounting_table(row: AccuracyRow) -> Table:
+    """What became of every image of a set; the outcomes add up to the images."""
+    return Table([{name: f"{getattr(row, name):,}" for name in ("images", *OUTCOMES)}], "Every image has exactly one outcome")
+
+
+def accuracy_table(row: AccuracyRow, expected: PublishedAccuracy | None = None) -> Table:
+    """Top-1 and top-5 with intervals, over both denominators, beside what was published."""
+    caption = f"Published: {expected.source}; not measured here. Its difference has the 95 % interval of this run" if expected else ""
+    return Table([_shown(row, k, expected) for k in TOPS] if row.scored else [], caption)
+
+
+def _shown(row: AccuracyRow, k: Literal[1, 5], expected: PublishedAccuracy | None) -> dict[str, str]:
+    share, low, high = row.best(k)
+    there = expected.best(k) if expected else None
+    points = [NOTHING if there is None else f"{100 * (value - there):+.2f}" for value in (share, low, high)]
+    return {
+        "measure": f"top-{k}",
+        "of the scored": f"{share:.2%}",
+        "95 % interval": f"{low:.2%} to {high:.2%}",
+        "right": f"{row.hits(k):,} of {row.scored:,}",
+        "of all images": f"{row.hits(k) / row.images:.2%}",
+        "published": NOTHING if there is None else f"{there:.3%}",
+        "difference, points": NOTHING if there is None else f"{points[0]} ({points[1]} to {points[2]})",
+    }

@@ -1,0 +1,33 @@
+"""One face for every device: choose one, wait for it, ask it for memory, peaks, fused operators and its environment.
+
+The rest of the project never names a device type. A new device is a subclass of `Device` in a file of its own, and one row in
+`selection.py` (or in another package, one entry point of the group `ivit_helpers.devices`).
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from ivit_helpers.device.selection import batch_environment, may_be_wanted, may_start_a_driver, select
+
+if TYPE_CHECKING:
+    from ivit_helpers.device.cpu import host, host_peak, reset_host_peak
+    from ivit_helpers.device.device import Device, dtype_name, is_out_of_memory
+    from ivit_helpers.device.environment import describe
+
+__all__ = [
+    "Device", "batch_environment", "describe", "dtype_name", "host", "host_peak", "is_out_of_memory", "may_be_wanted",
+    "may_start_a_driver", "reset_host_peak", "select",
+]  # fmt: skip
+
+_NEEDS_TORCH = {
+    "Device": "device", "dtype_name": "device", "is_out_of_memory": "device", "describe": "environment",
+    "host": "cpu", "host_peak": "cpu", "reset_host_peak": "cpu",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch only when it is needed: a mistyped parameter is reported without it."""
+    if name not in _NEEDS_TORCH:
+        raise AttributeError(name)
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_NEEDS_TORCH[name]}"), name)

@@ -1,0 +1,204 @@
+"""Images -> batches of pixel values, decoded in worker processes beside the device.
+
+While the device computes one batch, a thread makes the next one ready and worker processes decode those after it. The order is
+the set's, every image yields exactly one result, and no more than a bounded number is decoded ahead. Workers are started by a
+fork server, never forked from a process that holds an accelerator; they import no torch, and send 8-bit crops through pipes, so
+that a container's small /dev/shm does not matter.
+"""
+
+import multiprocessing
+import os
+import signal
+import statistics
+import sys
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import chain
+from multiprocessing.connection import wait
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ivit_helpers.errors import InputError, first_line
+from ivit_helpers.images.labelled_images import LabelledImages
+from ivit_helpers.images.transform import ImageTransform
+
+AUTO = -1
+MOST_WORKERS = 16  # some 1,500 ImageNet photographs a second: more than any one card of today classifies
+SAMPLE = 4  # images whose decoding is timed before workers are started
+WORTHWHILE_SECONDS = 2.0  # of decoding that is left: some times what starting the workers costs
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What became of one image file."""
+
+    number: int
+    """Its place in the set"""
+    crop: NDArray[np.uint8] | None = None
+    """(crop_size, crop_size, 3), or None for an image that gave no pixels"""
+    checksum: str = ""
+    """CRC-32 of the crop: equal on two machines that decode and resize alike"""
+    fault: str = ""
+    """"missing", "unreadable", or empty"""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive images of a set, those that gave no pixels included."""
+
+    images: Sequence[Decoded]
+    numbers: Sequence[int]
+    """Of the images that have pixels"""
+    pixels: NDArray[np.float32]
+    """(len(numbers), 3, crop_size, crop_size), normalised"""
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Decodes the images of a set by number, with every failure as a result."""
+
+    images: LabelledImages
+    transform: ImageTransform
+
+    def __call__(self, number: int) -> Decoded:
+        try:
+            crop = np.asarray(self.transform.crop(self.images.image(number)))
+        except FileNotFoundError:
+            return Decoded(number, fault="missing", reason="no such file")
+        except (OSError, ValueError, MemoryError) as error:
+            return Decoded(number, fault="unreadable", reason=first_line(error))
+        return Decoded(number, crop, f"{zlib.crc32(crop.tobytes()):08x}")
+
+
+_of_this_worker: list[Decoder] = []  # filled in worker processes only, by _begin_worker
+
+
+def _begin_worker(decoder: Decoder) -> None:
+    """Keep the decoder, leave Ctrl-C to the parent, and end when the parent is gone, even by SIGKILL."""
+    _of_this_worker.append(decoder)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _decode(number: int) -> Decoded:
+    return _of_this_worker[0](number)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """A started process imports its parent's main module, so a script without a guard would run again in every worker."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def in_workers(decoder: Decoder, numbers: Iterable[int], workers: int, ahead: int) -> Generator[Decoded, None, None]:
+    """Decode in order in `workers` processes, at most `ahead` images beyond the one that is wanted."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    main_is_needed = "__main__" in (type(decoder.images).__module__, type(decoder.transform).__module__)
+    with ProcessPoolExecutor(workers, context, _begin_worker, (decoder,)) as pool:
+        waiting: deque[Future[Decoded]] = deque()
+        try:
+            for number in numbers:
+                with nullcontext() if main_is_needed else _without_main():  # submitting starts workers, up to their number
+                    waiting.append(pool.submit(_decode, number))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise InputError(
+                f"A decoding process of {decoder.images.name} ended early (most often killed by the system, for want of memory): "
+                "run again with fewer workers, or with workers=0 to decode in the notebook's own process."
+            ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _grouped(decoded: Iterable[Decoded], batch_size: int, transform: ImageTransform) -> Generator[Batch, None, None]:
+    """Batches of `batch_size` images that have pixels; only the last may have fewer, or none."""
+    images: list[Decoded] = []
+    crops: list[NDArray[np.uint8]] = []
+
+    def batch() -> Batch:
+        side = transform.crop_size
+        stacked = np.stack(crops) if crops else np.empty((0, side, side, 3), np.uint8)
+        return Batch(tuple(images), [one.number for one in images if one.crop is not None], transform.normalised(stacked))
+
+    for one in decoded:
+        images.append(one)
+        if one.crop is not None:
+            crops.append(one.crop)
+        if len(crops) == batch_size:
+            yield batch()
+            images, crops = [], []
+    if images:
+        yield batch()
+
+
+def _one_ahead(batches: Iterator[Batch]) -> Generator[Batch, None, None]:
+    """Make each batch ready in a thread while the one before it is being used."""
+    with ThreadPoolExecutor(1, "next batch") as thread:
+        coming = thread.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, batches, None)
+            yield batch
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _sampled(decoder: Decoder) -> tuple[list[Decoded], float]:
+    """The first images of a set, and the median seconds that one takes; the very first also loads Pillow's plugins."""
+    first, seconds = [], [0.0]
+    for number in range(min(SAMPLE, len(decoder.images))):
+        began = time.perf_counter()
+        first.append(decoder(number))
+        seconds.append(time.perf_counter() - began)
+    return first, statistics.median(seconds[1:] or seconds)
+
+
+def batches(images: LabelledImages, transform: ImageTransform, batch_size: int, workers: int = AUTO) -> Generator[Batch, None, None]:
+    """The images of a set in order, in batches; close the iterator to end the workers early.
+
+    workers: processes to decode in; 0 for none, in turn with the device. AUTO times the first images and starts a process for
+    every core but one when that is worth its cost. Raises InputError when a worker is killed.
+    """
+    decoder = Decoder(images, transform)
+    first: list[Decoded] = []
+    if workers == AUTO:
+        first, seconds = _sampled(decoder)
+        worthwhile = seconds * (len(images) - len(first)) > WORTHWHILE_SECONDS
+        workers = min(max(1, cores() - 1), MOST_WORKERS) if worthwhile else 0
+    rest = range(len(first), len(images))
+    if workers == 0:
+        yield from _grouped(chain(first, map(decoder, rest)), batch_size, transform)
+        return
+    with (
+        closing(in_workers(decoder, rest, workers, ahead=batch_size + 2 * workers)) as decoded,
+        closing(_one_ahead(_grouped(chain(first, decoded), batch_size, transform))) as ready,
+    ):
+        yield from ready

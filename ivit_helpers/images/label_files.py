@@ -1,0 +1,75 @@
+"""Text files that label images: `name label` lines, or one label a line in the order of the validation images."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from ivit_helpers.errors import InputError
+from ivit_helpers.images.imagenet import devkit_order
+from ivit_helpers.images.labelled_images import Absent, LabelledImages, named
+
+EXPECTED = (
+    "lines of an image name and its class (ILSVRC2012_val_00000001.JPEG 65, or ... n01751748), or one class a line in the order of the "
+    "validation images, as in the devkit's ILSVRC2012_validation_ground_truth.txt"
+)
+
+
+def read_labels(file: str) -> dict[str, str]:
+    """Image name -> label as it is written, a synset id or a number. Raises InputError for any other text."""
+    path = Path(file).expanduser()
+    try:
+        lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"labels={file!r} cannot be read ({error}): give a text file with {EXPECTED}.") from None
+    widths = {len(words) for words in lines}
+    if widths == {1}:
+        written = _in_validation_order([words[0] for words in lines], path)
+    elif widths == {2}:
+        written = [(words[0], words[1]) for words in lines]
+    else:
+        raise InputError(f"{path} holds lines of {sorted(widths)} words: expected {EXPECTED}.")
+    name, count = Counter(name for name, _ in written).most_common(1)[0]
+    if count > 1:
+        raise InputError(f"{path} names {name} {count} times: give each image one line.")
+    return dict(written)
+
+
+def _in_validation_order(labels: Sequence[str], path: Path) -> list[tuple[str, str]]:
+    """Names for labels that have none. Numbers are ILSVRC2012_IDs, which count from 1 in the devkit's own order."""
+    if all(label.isdecimal() for label in labels):
+        order = devkit_synsets(path.parent / "meta.mat")
+        if not all(1 <= int(label) <= len(order) for label in labels):
+            raise InputError(f"{path} holds numbers outside 1 to {len(order)}, so they are no ILSVRC2012_IDs: expected {EXPECTED}.")
+        labels = [order[int(label) - 1] for label in labels]
+    return [(f"ILSVRC2012_val_{number:08d}.JPEG", label) for number, label in enumerate(labels, 1)]
+
+
+def devkit_synsets(meta: Path) -> tuple[str, ...]:
+    """The synset of each ILSVRC2012_ID, from 1: from the devkit's meta.mat where it lies beside the labels, else the known order."""
+    if not meta.exists():
+        return devkit_order()
+    import scipy.io  # decoding processes import this module, and scipy would cost each of them part of a second
+
+    try:
+        rows = scipy.io.loadmat(meta, squeeze_me=True)["synsets"]
+        order = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in rows}
+        return tuple(order[number] for number in range(1, 1001))
+    except (OSError, ValueError, TypeError, KeyError, IndexError, NotImplementedError) as error:
+        raise InputError(f"{meta} cannot be read as the devkit's meta.mat ({error}): restore it, or move it away.") from None
+
+
+def apply_labels(images: LabelledImages, written: dict[str, str], folder: Path) -> LabelledImages:
+    """Label images by their file names; folders and suffix do not count. A name without an image stays in the set, as a missing one."""
+    labels = {PurePosixPath(name).stem: label for name, label in written.items()}
+    there = Counter(path.stem for path in images.paths)
+    for stems in (there, Counter(PurePosixPath(name).stem for name in written)):
+        stem, count = max(stems.items(), key=lambda item: item[1], default=("", 0))
+        if count > 1:
+            raise InputError(f"{count} images of {folder} are called {stem}, so labels cannot be told apart by file name: rename them.")
+    absent = [PurePosixPath(name).name for name in written if PurePosixPath(name).stem not in there]
+    if len(absent) == len(written):
+        raise InputError(f"None of the {len(written):,} images that the labels name is in {folder}: do the two belong together?")
+    paths = [*images.paths, *(folder / name for name in absent)]
+    found = named(images.name, paths, [labels.get(path.stem) for path in paths])
+    return replace(found, root=images.root, stored=images.stored and [*images.stored, *(Absent() for _ in absent)])

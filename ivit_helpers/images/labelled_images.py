@@ -1,0 +1,114 @@
+"""Labelled sets of images: folders of classes, and noise for a run without any image."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    pass
+from typing import TYPE_CHECKING
+
+from ivit_helpers.images.transform import read_image
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+
+
+class StoredImage(Protocol):
+    """An image file inside another file."""
+
+    def read(self) -> bytes:
+        """Its bytes. Raises FileNotFoundError where the container does not hold it."""
+
+
+Label = int | tuple[int, ...] | None
+"""An index into the classes; several where each of them is right; None where the set gives none"""
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Image files and their labels."""
+
+    name: str
+    paths: Sequence[Path]
+    """Where each image lies, and what it is called in every table"""
+    labels: Sequence[Label]
+    classes: Sequence[str]
+    root: Path | None = None
+    """The folder of the set"""
+    answers: Sequence[int] | None = None
+    """The classes that may be answered; None for all"""
+    stored: Sequence[StoredImage] | None = None
+    """What to read each image from, where it is no file of its own"""
+    drawn_from: int | None = None
+    """How many images the set has, where these are some drawn at random"""
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def image(self, index: int) -> Image.Image:
+        """Decode one image; raises what `read` raises."""
+        return read_image(self.paths[index] if self.stored is None else io.BytesIO(self.stored[index].read()))
+
+    def identity(self, index: int) -> str:
+        """What an image is called on every machine: its path within the set."""
+        path = self.paths[index]
+        return (path.relative_to(self.root) if self.root else path).as_posix()
+
+    def drawn(self, limit: int, seed: int) -> "LabelledImages":
+        """At most `limit` of the images, drawn at random without replacement, in their old order; all of them for 0."""
+        if not 0 < limit < len(self):
+            return self
+        chosen = sorted(np.random.default_rng(seed).choice(len(self), limit, replace=False).tolist())
+        return replace(
+            self,
+            paths=[self.paths[i] for i in chosen],
+            labels=[self.labels[i] for i in chosen],
+            stored=self.stored and [self.stored[i] for i in chosen],
+            drawn_from=len(self),
+        )
+
+
+class SyntheticImages(LabelledImages):
+    """Unlabelled noise, for a run of the pipeline where no image is at hand. The file names exist nowhere."""
+
+    def image(self, index: int) -> Image.Image:
+        noise = np.random.default_rng(int(self.paths[index].stem)).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+        return Image.fromarray(noise)
+
+
+def synthetic_images(count: int, seed: int) -> SyntheticImages:
+    """`count` images of noise; every seed gives others."""
+    names = [Path("synthetic") / f"{seed * 1_000_000 + number:09d}" for number in range(count)]
+    return SyntheticImages("synthetic", names, [None] * count, [])
+
+
+def named(name: str, paths: Sequence[Path], written: Sequence[str | None], names: Sequence[str] = ()) -> LabelledImages:
+    """A set whose labels are written as words. `names`: classes that there are, with images or without.
+
+    Where every word is a number it is the class index itself: sorted as text, "10" would come before "2".
+    """
+    words = {word for word in written if word is not None} | set(names)
+    if all(word.isdecimal() for word in words):
+        classes = [str(number) for number in range(max(map(int, words), default=-1) + 1)]
+        return LabelledImages(name, paths, [None if word is None else int(word) for word in written], classes)
+    classes = sorted(words)
+    index = {word: number for number, word in enumerate(classes)}
+    return LabelledImages(name, paths, [None if word is None else index[word] for word in written], classes)
+
+
+def inside(shard: Path, name: str) -> Path:
+    """What an image of an archive is called; a name from the root, as archives may hold, stays inside."""
+    return shard / name.lstrip("/")
+
+
+class Absent:
+    """An image that a label names and that an archive does not hold."""
+
+    def read(self) -> bytes:
+        """Raise FileNotFoundError, as any file that is missing."""
+        raise FileNotFoundError

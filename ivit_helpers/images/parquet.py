@@ -1,0 +1,84 @@
+"""Images in hub parquet files, read in place."""
+
+import functools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ivit_helpers.errors import InputError
+from ivit_helpers.images.labelled_images import LabelledImages, StoredImage, inside, named
+
+
+@dataclass(frozen=True)
+class ParquetCell:
+    """An image file in a parquet table's column of {bytes, path}."""
+
+    shard: Path
+    column: str
+    group: int
+    row: int
+
+    def read(self) -> bytes:
+        """The cell's bytes."""
+        content: bytes | None = _row_group(self.shard, self.column, self.group)[self.row]["bytes"]
+        if content is None:
+            raise FileNotFoundError
+        return content
+
+
+@functools.lru_cache(maxsize=2)
+def _row_group(shard: Path, column: str, group: int) -> list[Any]:
+    """The images of one row group, about 10 MB: images are mostly asked for in order, and a group is the least that can be read."""
+    rows: list[Any] = _parquet_file(shard).read_row_group(group, columns=[column]).column(column).to_pylist()
+    return rows
+
+
+def _parquet_file(shard: Path) -> Any:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ModuleNotFoundError:
+        raise InputError(f"{shard} is a parquet file, and pyarrow is not installed: pip install 'ivit-helpers[imagenet]'.") from None
+    try:
+        return parquet.ParquetFile(shard)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(f"{shard} cannot be read as parquet ({error}): the file is damaged or incomplete, download it again.") from None
+
+
+def parquet_shards(shards: Sequence[Path], name: str) -> LabelledImages:
+    """Images of hub parquet files: a column of {bytes, path}, and a column `label` of class indices, -1 for none."""
+    paths: list[Path] = []
+    stored: list[StoredImage] = []
+    written: list[str | None] = []
+    for shard in shards:
+        file = _parquet_file(shard)
+        column = _image_column(file.schema_arrow, shard)
+        # Only the names are read of the images; a parquet file keeps them apart from the bytes.
+        table = file.read(columns=[f"{column}.path", "label"])
+        paths += _row_paths(shard, [cell["path"] if cell else None for cell in table.column(column).to_pylist()])
+        stored += _cells(shard, column, file.metadata)
+        written += [None if label is None or label == -1 else str(label) for label in table.column("label").to_pylist()]
+    return replace(named(name, paths, written), stored=stored)
+
+
+def _row_paths(shard: Path, names: Sequence[str | None]) -> list[Path]:
+    """What the images of a shard are called: by their own name, and by their row as well where that is needed to tell them apart."""
+    often = Counter(names)
+    return [inside(shard, name if name and often[name] == 1 else f"row {row}/{(name or '').lstrip('/')}") for row, name in enumerate(names)]
+
+
+def _cells(shard: Path, column: str, metadata: Any) -> list[StoredImage]:
+    groups = range(metadata.num_row_groups)
+    return [ParquetCell(shard, column, group, row) for group in groups for row in range(metadata.row_group(group).num_rows)]
+
+
+def _image_column(schema: Any, shard: Path) -> str:
+    for field in schema:
+        parts = {part.name for part in field.type} if field.type.num_fields else set()
+        if {"bytes", "path"} <= parts and "label" in schema.names:
+            return str(field.name)
+    raise InputError(
+        f"{shard} has the columns {', '.join(schema.names)}: expected an image column of bytes and path, and a column `label`."
+    )

@@ -1,0 +1,103 @@
+"""transformers' InternVLVisionModel over this network's own tensors: an independent implementation."""
+
+import functools
+import warnings
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformers import InternVLVisionConfig
+
+from ivit_helpers.model import InternViT, InternViTConfig
+
+
+def _transformers() -> ModuleType:
+    """transformers' module of the peer; imported late, it takes seconds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its progress bars look for notebook widgets when they are imported
+        from transformers.models.internvl import modeling_internvl
+    return modeling_internvl
+
+
+def _peer_config(config: InternViTConfig) -> "InternVLVisionConfig":
+    config_class: type[InternVLVisionConfig] = _transformers().InternVLVisionConfig
+
+    return config_class(
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.num_hidden_layers,
+        num_attention_heads=config.num_attention_heads,
+        intermediate_size=config.intermediate_size,
+        image_size=[config.image_size, config.image_size],
+        patch_size=[config.patch_size, config.patch_size],
+        num_channels=config.num_channels,
+        attention_bias=config.qkv_bias,
+        use_qk_norm=config.qk_normalization,
+        norm_type=config.norm_type,
+        layer_norm_eps=config.layer_norm_eps,
+        layer_scale_init_value=0.1,
+        use_mean_pooling=True,  # False would add a final norm that the published model does not have
+        attn_implementation="sdpa",  # type: ignore[call-arg]  # taken by every transformers config
+    )
+
+
+class Peer(nn.Module):
+    """transformers' InternVLVisionModel over a network's own tensors (views, no copy): pixels -> last hidden state (B, N, C)."""
+
+    def __init__(self, network: InternViT) -> None:
+        super().__init__()
+        with torch.device("meta"):
+            model = _transformers().InternVLVisionModel(_peer_config(network.config))
+        model.load_state_dict(_renamed(network.state_dict()), strict=True, assign=True)
+        self.model = model.eval().requires_grad_(False)
+        self.dtype = network.embeddings.class_embedding.dtype
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        hidden: Tensor = self.model(pixel_values.to(self.dtype)).last_hidden_state
+        return hidden
+
+
+_RENAMES = (
+    ("embeddings.class_embedding", "embeddings.cls_token"),
+    ("embeddings.position_embedding", "embeddings.position_embeddings"),
+    ("embeddings.patch_embedding.", "embeddings.patch_embeddings.projection."),
+    ("encoder.layers.", "encoder.layer."),
+    (".ls1", ".lambda_1"),
+    (".ls2", ".lambda_2"),
+    (".norm1.", ".layernorm_before."),
+    (".norm2.", ".layernorm_after."),
+    (".attn.", ".attention."),
+    (".proj.", ".projection_layer."),
+)
+
+
+def _renamed(published: dict[str, Tensor]) -> dict[str, Tensor]:
+    tensors = {}
+    for name, tensor in published.items():
+        theirs = functools.reduce(lambda text, pair: text.replace(*pair), _RENAMES, name)
+        if ".qkv." in theirs:
+            for part, third in zip("qkv", tensor.chunk(3), strict=True):
+                tensors[theirs.replace(".qkv.", f".{part}_proj.")] = third
+        else:
+            tensors[theirs] = tensor
+    return tensors
+
+
+def peer_part(kind: str, ours: nn.Module, place: str, config: InternViTConfig) -> Callable[[Tensor], Tensor]:
+    """One part of transformers' model, of class `kind`, over the tensors of our own part, which lies at `place` in the network."""
+    with torch.device("meta"):
+        part: nn.Module = getattr(_transformers(), kind)(_peer_config(config))
+    tensors = _renamed({f"{place}.{name}": tensor for name, tensor in ours.state_dict().items()})
+    theirs = place.replace("layers", "layer")
+    part.load_state_dict({name.removeprefix(f"{theirs}."): tensor for name, tensor in tensors.items()}, strict=True, assign=True)
+    part.eval()
+
+    def forward(x: Tensor) -> Tensor:
+        out = part(x)
+        hidden: Tensor = out[0] if isinstance(out, tuple) else out  # which of them return a tuple changed between versions
+        return hidden
+
+    return forward

@@ -1,0 +1,93 @@
+"""Which fused kernels are trusted on this device: each is compared with the plain kernel in a wider dtype before it is used.
+
+A kernel that fails or disagrees is refused, with its error, and the plain one is used.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ivit_helpers.device import Device, host
+from ivit_helpers.model.kernels import PLAIN, Kernels, fused
+from ivit_helpers.model.network import InternViTConfig
+from ivit_helpers.model.rounding import ALLOWED_MULTIPLE, FLOOR, reference_dtype, relative_error
+
+Arguments = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class KernelVerdict:
+    """One fused kernel on one device."""
+
+    kernel: str
+    refused: str = ""
+    """Why the plain kernel is used instead; empty when the fused one may be"""
+    error: float | None = None
+    """Relative error against the plain kernel in a wider dtype, on the inputs where it is largest"""
+    allowed: float | None = None
+
+    def __str__(self) -> str:
+        measured = "" if self.error is None else f"relative error {self.error:.1e}, limit {self.allowed:.1e}"
+        return "; ".join(filter(None, [self.refused, measured]))
+
+
+def _inputs(config: InternViTConfig) -> dict[str, list[Arguments]]:
+    """Float32 arguments of one image's size for each kernel, on the CPU; always the same."""
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    tokens, width, heads = config.tokens, config.hidden_size, config.num_attention_heads
+    return {
+        "rms_norm": [(normal(1, tokens, width), 1 + 0.1 * normal(width), config.layer_norm_eps)],
+        # The tanh form differs from the exact one most, relative to its size, where the answer is small: that part on its own.
+        "gelu": [(normal(1, tokens, width),), (torch.linspace(-4, -1.5, 4096),)],
+        "attention": [tuple(normal(1, heads, tokens, width // heads) for _ in range(3))],
+    }
+
+
+def _converted(arguments: Arguments, device: torch.device, dtype: torch.dtype) -> Arguments:
+    return tuple(item.to(dtype).to(device) if isinstance(item, Tensor) else item for item in arguments)
+
+
+def _errors(
+    kernel: Callable[..., Tensor], plain: Callable[..., Tensor], given: Arguments, device: Device, dtype: torch.dtype
+) -> tuple[float, float]:
+    """Relative errors of a kernel on its device and of the plain one on the CPU, from the same rounded arguments."""
+    cpu = host()
+    rounded = _converted(given, cpu.torch_device, dtype)
+    with cpu.inference():
+        exact = plain(*_converted(rounded, cpu.torch_device, reference_dtype(dtype)))
+        usual = relative_error(plain(*rounded), exact)
+    with device.inference():
+        found = kernel(*_converted(given, device.torch_device, dtype)).cpu()
+    return relative_error(found, exact), usual
+
+
+def _judge(name: str, kernels: Kernels, samples: Sequence[Arguments], device: Device, dtype: torch.dtype) -> KernelVerdict:
+    kernel, plain = getattr(kernels, name), getattr(PLAIN, name)
+    worst = KernelVerdict(name, error=0.0, allowed=0.0)
+    for given in samples:
+        try:
+            error, usual = _errors(kernel, plain, given, device, dtype)
+        except (RuntimeError, NotImplementedError, AttributeError) as problem:  # refused by the device, or not in this torch-npu
+            return KernelVerdict(name, f"refused by the device: {device.explain(problem)}")
+        allowed = max(ALLOWED_MULTIPLE[dtype] * usual, FLOOR)
+        if not error <= allowed:
+            return KernelVerdict(name, "its numbers are wrong", error, allowed)
+        if error >= (worst.error or 0):
+            worst = KernelVerdict(name, error=error, allowed=allowed)
+    return worst
+
+
+def trusted_kernels(config: InternViTConfig, device: Device, dtype: torch.dtype) -> tuple[Kernels, tuple[KernelVerdict, ...]]:
+    """The device's fused kernels, with the plain one in place of each that is refused, and the verdict on each."""
+    kernels = fused(device)
+    verdicts = tuple(_judge(name, kernels, samples, device, dtype) for name, samples in _inputs(config).items())
+    refused = [verdict.kernel for verdict in verdicts if verdict.refused]
+    name = f"fused, but plain {', '.join(refused)}" if refused else kernels.name
+    return replace(kernels, name=name, **{kernel: getattr(PLAIN, kernel) for kernel in refused}), verdicts

@@ -1,0 +1,249 @@
+"""InternViT and its classification head, with the published tensor names.
+
+Shapes: B images, N tokens (one class token, then the patches in rows), C channels (hidden_size).
+Source: the published config.json and modeling_intern_vit.py of OpenGVLab/InternViT-6B-224px; arXiv 2312.14238 for the head.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ivit_helpers.errors import InputError
+from ivit_helpers.model.kernels import PLAIN, Kernels
+
+NORM_TYPES = ("rms_norm", "layer_norm")
+
+
+@dataclass(frozen=True)
+class InternViTConfig:
+    """What of a published config.json decides the network; the defaults are InternViT-6B-224px."""
+
+    hidden_size: int = 3200
+    num_hidden_layers: int = 48
+    num_attention_heads: int = 25
+    intermediate_size: int = 12800
+    image_size: int = 224
+    patch_size: int = 14
+    num_channels: int = 3
+    norm_type: str = "rms_norm"
+    qk_normalization: bool = True
+    qkv_bias: bool = False
+    layer_norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            kinds = (int, float) if isinstance(field.default, float) else (type(field.default),)
+            if type(value) not in kinds or (not isinstance(value, str | bool) and value <= 0):
+                raise InputError(f"config.json: {field.name} is {value!r}, where a value such as {field.default!r} is expected.")
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(
+                f"config.json: hidden_size {self.hidden_size} does not divide into {self.num_attention_heads} attention heads."
+            )
+        if self.norm_type not in NORM_TYPES:
+            raise InputError(f"config.json: norm_type {self.norm_type!r} is not known; it may be {' or '.join(NORM_TYPES)}.")
+
+    @classmethod
+    def from_json(cls, published: Mapping[str, Any]) -> "InternViTConfig":
+        """Take the known keys of a published config.json; a missing key keeps the 6B network's value."""
+        return cls(**{f.name: published[f.name] for f in fields(cls) if f.name in published})
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side of the image."""
+        return self.image_size // self.patch_size
+
+    @property
+    def tokens(self) -> int:
+        """N: the class token and the patches."""
+        return 1 + self.grid**2
+
+    @property
+    def flops_per_image(self) -> int:
+        """Floating point operations of one forward pass of one image, a multiply-add counted as two; matrix products only."""
+        linears = self.tokens * (4 * self.hidden_size**2 + 2 * self.hidden_size * self.intermediate_size)
+        attention = 2 * self.tokens**2 * self.hidden_size
+        patches = self.grid**2 * self.num_channels * self.patch_size**2 * self.hidden_size
+        return 2 * (self.num_hidden_layers * (linears + attention) + patches)
+
+
+class RMSNorm(nn.Module):
+    """Root mean square norm over the last dimension."""
+
+    def __init__(self, width: int, epsilon: float, kernels: Kernels) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.epsilon = epsilon
+        self.kernels = kernels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.kernels.rms_norm(x, self.weight, self.epsilon)
+
+
+def _norm(config: InternViTConfig, kernels: Kernels) -> nn.Module:
+    if config.norm_type == "layer_norm":
+        return nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+    return RMSNorm(config.hidden_size, config.layer_norm_eps, kernels)
+
+
+class Embeddings(nn.Module):
+    """Pixels (B, 3, height, width) -> tokens (B, N, C)."""
+
+    def __init__(self, config: InternViTConfig) -> None:
+        super().__init__()
+        self.grid = config.grid
+        self.class_embedding = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
+        self.position_embedding = nn.Parameter(torch.zeros(1, config.tokens, config.hidden_size))
+        self.patch_embedding = nn.Conv2d(config.num_channels, config.hidden_size, config.patch_size, config.patch_size)
+
+    def positions(self, height: int, width: int) -> Tensor:
+        """Position embedding (1, 1 + height * width, C), resized to another grid of patches by bicubic interpolation."""
+        if (height, width) == (self.grid, self.grid):
+            return self.position_embedding
+        of_class, of_patches = self.position_embedding.split([1, self.grid**2], dim=1)
+        square = of_patches.float().unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)
+        resized = F.interpolate(square, size=(height, width), mode="bicubic", align_corners=False)
+        return torch.cat([of_class, resized.flatten(2).transpose(1, 2).to(of_class.dtype)], dim=1)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        patches: Tensor = self.patch_embedding(pixel_values.to(self.patch_embedding.weight.dtype))  # (B, C, rows, columns)
+        rows, columns = patches.shape[-2:]
+        class_token = self.class_embedding.expand(len(patches), -1, -1)
+        tokens = torch.cat([class_token, patches.flatten(2).transpose(1, 2)], dim=1)
+        return tokens + self.positions(rows, columns)
+
+
+class Attention(nn.Module):
+    """Multi-head self attention; queries and keys are normalised over all heads together, before the split into heads."""
+
+    def __init__(self, config: InternViTConfig, kernels: Kernels) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.heads = config.num_attention_heads
+        self.kernels = kernels
+        self.qkv = nn.Linear(width, 3 * width, bias=config.qkv_bias)
+        self.q_norm = RMSNorm(width, config.layer_norm_eps, kernels) if config.qk_normalization else nn.Identity()
+        self.k_norm = RMSNorm(width, config.layer_norm_eps, kernels) if config.qk_normalization else nn.Identity()
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).chunk(3, dim=-1)  # (B, N, C) each
+        split = [t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (self.q_norm(q), self.k_norm(k), v)]
+        mixed = self.kernels.attention(*split)  # (B, heads, N, C / heads)
+        projected: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
+        return projected
+
+
+class MLP(nn.Module):
+    """Two linears with the exact GELU between them."""
+
+    def __init__(self, config: InternViTConfig, kernels: Kernels) -> None:
+        super().__init__()
+        self.kernels = kernels
+        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.fc2(self.kernels.gelu(self.fc1(x)))
+        return y
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block with layer scale. Drop path is the identity in inference, so it is not here."""
+
+    def __init__(self, config: InternViTConfig, kernels: Kernels) -> None:
+        super().__init__()
+        self.norm1 = _norm(config, kernels)
+        self.attn = Attention(config, kernels)
+        self.ls1 = nn.Parameter(torch.ones(config.hidden_size))
+        self.norm2 = _norm(config, kernels)
+        self.mlp = MLP(config, kernels)
+        self.ls2 = nn.Parameter(torch.ones(config.hidden_size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x)) * self.ls1
+        y: Tensor = x + self.mlp(self.norm2(x)) * self.ls2
+        return y
+
+
+class Encoder(nn.Module):
+    """The blocks, in order."""
+
+    def __init__(self, config: InternViTConfig, kernels: Kernels) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Block(config, kernels) for _ in range(config.num_hidden_layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class InternViT(nn.Module):
+    """Pixels (B, 3, height, width) -> last hidden state (B, N, C). There is no final norm; `[:, 0]` is the class token."""
+
+    def __init__(self, config: InternViTConfig, kernels: Kernels = PLAIN) -> None:
+        super().__init__()
+        self.config = config
+        self.kernels = kernels
+        self.embeddings = Embeddings(config)
+        self.encoder = Encoder(config, kernels)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        hidden: Tensor = self.encoder(self.embeddings(pixel_values))
+        return hidden
+
+    def sharing_weights(self, kernels: Kernels) -> "InternViT":
+        """The same network, over the same tensors, computed by other kernels."""
+        with torch.device("meta"):
+            twin = InternViT(self.config, kernels)
+        twin.load_state_dict(self.state_dict(), strict=True, assign=True)
+        return twin.requires_grad_(False).eval()
+
+
+class ClassificationHead(nn.Module):
+    """Last hidden state (B, N, C) -> logits (B, classes), in float32.
+
+    The official head: the class token and the mean patch token side by side, BatchNorm, Linear.
+    """
+
+    def __init__(self, hidden_size: int, classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(2 * hidden_size, eps=1e-6)
+        self.head = nn.Linear(2 * hidden_size, classes)
+
+    @staticmethod
+    def pooled(hidden: Tensor) -> Tensor:
+        """Features (B, 2 C) in float32."""
+        wide = hidden.float()
+        return torch.cat([wide[:, 0], wide[:, 1:].mean(dim=1)], dim=-1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.norm(self.pooled(hidden)))
+        return logits
+
+
+class Classifier(nn.Module):
+    """InternViT and its head: pixels (B, 3, height, width) -> logits (B, classes)."""
+
+    def __init__(self, backbone: InternViT, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.backbone(pixel_values))
+        return logits
+
+
+SHAPES = {
+    "6b-224": InternViTConfig(),
+    "6b-448": InternViTConfig(image_size=448),
+    "300m-448": InternViTConfig(1024, 24, 16, 4096, 448, norm_type="layer_norm", qk_normalization=False, qkv_bias=True),
+    "tiny-224": InternViTConfig(128, 4, 4, 512),
+}
+"""Networks that `model="random:NAME"` can make without any download."""

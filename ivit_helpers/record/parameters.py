@@ -1,0 +1,216 @@
+"""What each notebook may be given: typed, bounded, and described once, here."""
+
+import ast
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from ivit_helpers.device import may_be_wanted
+from ivit_helpers.errors import InputError
+
+MARK = "# Parameters"
+"""First line of the cells whose names count as parameters: papermill writes it above what it injects."""
+
+
+def _from_text(value: Any) -> Any:
+    """A list, number or truth value as papermill's command line passes it on: as text. Anything else stays as it is."""
+    if isinstance(value, tuple):
+        return list(value)
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return [_from_text(part.strip()) for part in value.strip("[]").split(",")] if "," in value else value
+
+
+def _as_list(value: Any) -> Any:
+    """One item where a list is meant."""
+    value = _from_text(value)
+    return [value] if isinstance(value, (int, str)) and not isinstance(value, bool) else value
+
+
+def _known_device(value: str) -> str:
+    if may_be_wanted(value):
+        return value
+    raise ValueError("no such device")
+
+
+Whole = Annotated[int, BeforeValidator(_from_text)]
+Truth = Annotated[bool, BeforeValidator(_from_text)]
+Seconds = Annotated[float, BeforeValidator(_from_text)]
+Implementation = Literal["fused", "plain", "transformers"]
+
+
+class Parameters(BaseModel):
+    """What every notebook takes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    model: str = Field(
+        "tiny",
+        min_length=1,
+        description='"tiny" (embedded), "random:6b-224", "random:6b-448", "random:300m-448" or "random:tiny-224" '
+        "(random weights, no download), the path of a model folder or of an author's .pth file, or a hub id, owner/name",
+    )
+    device: Annotated[str, AfterValidator(_known_device)] = Field(
+        "auto",
+        description='"auto" (npu, then cuda, then cpu), "npu", "npu:1", "cuda", "cuda:1" or "cpu"',
+    )
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto",
+        description='"auto" (bfloat16 where the device multiplies it, else float32), "bfloat16", "float16" or "float32"',
+    )
+    verify: Truth = Field(False, description="SHA-256 of every weights file in the record, true or false")
+    out: str = Field("", description="folder for the record and the tables; empty: reports/<UTC time>-<model>-<device>")
+
+
+class SmokeParameters(Parameters):
+    """Does it run, and is it right?"""
+
+    image_path: str = Field("", description="an image file to classify; empty: an embedded image")
+    batch_size: Whole = Field(8, ge=1, le=4096, description="images in the synthetic batch, a whole number from 1 to 4096")
+    warmup: Whole = Field(3, ge=0, le=1000, description="untimed calls after the first, a whole number from 0 to 1000")
+
+
+class BenchmarkParameters(Parameters):
+    """How fast, how close to the limit, against whom?"""
+
+    batch_sizes: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], BeforeValidator(_as_list)] = Field(
+        [1, 4, 8], min_length=1, description="batch sizes to sweep, a list of whole numbers from 1 to 4096"
+    )
+    implementations: Annotated[list[Implementation], BeforeValidator(_as_list)] = Field(
+        ["fused", "plain", "transformers"],
+        min_length=1,
+        description='what to compare, a list of "fused", "plain" and "transformers"; the first is the one reported on',
+    )
+    warmup: Whole = Field(5, ge=0, le=1000, description="untimed calls after the first, a whole number from 0 to 1000")
+    repeats: Whole = Field(64, ge=3, le=100_000, description="timed calls of each configuration, a whole number from 3 to 100000")
+    seconds: Seconds = Field(
+        10.0, gt=0, le=86_400, description="time after which a configuration stops early, with 3 calls at least, in seconds"
+    )
+
+
+class AccuracyParameters(Parameters):
+    """Does it still classify?"""
+
+    data: str = Field(
+        "digits",
+        min_length=1,
+        description="a folder of class folders, a flat folder with `labels`, parquet or tar files or their folder, "
+        '"digits" (embedded) or "synthetic"',
+    )
+    head: str = Field("", description="a classification head, .pth or .safetensors; empty: the model folder's own")
+    labels: str = Field("", description="a text file of labels for a flat folder, or ReaL's real.json; empty where the layout says it all")
+    image_set: Literal["folder", "imagenet-1k", "real", "v2", "a", "r", "sketch"] = Field(
+        "folder",
+        description='which classes and label rule: "folder" (the model\'s own), "imagenet-1k", "real", "v2", "a", "r" or "sketch"',
+    )
+    batch_size: Whole = Field(8, ge=1, le=4096, description="images a batch, a whole number from 1 to 4096")
+    limit: Whole = Field(0, ge=0, description="evaluate that many images, drawn at random; 0: all of them")
+    seed: Whole = Field(0, ge=0, description="seed of the draw and of synthetic images, a whole number")
+    bad_limit: Whole = Field(0, ge=0, description="images that may be unreadable, missing or non-finite, a whole number")
+    reference: str = Field(
+        "", description="the folder of another accuracy run over the same images, or its predictions CSV, to compare with; empty: none"
+    )
+    workers: Whole = Field(
+        -1, ge=-1, le=256, description="processes that decode images, a whole number up to 256; 0: none, -1: as many as are useful"
+    )
+
+
+NOTEBOOKS: dict[str, type[Parameters]] = {
+    "smoke": SmokeParameters,
+    "benchmark": BenchmarkParameters,
+    "accuracy": AccuracyParameters,
+}
+P = TypeVar("P", bound=Parameters)
+
+
+def notebook_of(kind: type[Parameters]) -> str:
+    """The notebook that takes parameters of this kind."""
+    return next(name for name, known in NOTEBOOKS.items() if known is kind)
+
+
+def question(notebook: str) -> str:
+    """What a notebook answers, in one sentence."""
+    return (NOTEBOOKS[notebook].__doc__ or "").strip()
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}? " if near else ""
+
+
+def _sentence(notebook: str, kind: type[Parameters], problem: Mapping[str, Any]) -> str:
+    """One pydantic problem as one sentence: the name, the value, what is allowed, the nearest known name."""
+    name, known = str(problem["loc"][0]), list(kind.model_fields)
+    if problem["type"] == "extra_forbidden":
+        return f"{notebook} has no parameter {name} (given {problem['input']!r}): {_nearest(name, known)}It knows {', '.join(known)}."
+    return f"{notebook} cannot use {name}={problem['input']!r}: {problem['msg']}. Allowed: {kind.model_fields[name].description}."
+
+
+def validate(kind: type[P], given: Mapping[str, Any]) -> P:
+    """Check what was given against one notebook's parameters; raises InputError with a sentence for each problem."""
+    notebook = notebook_of(kind)
+    try:
+        return kind.model_validate(dict(given))
+    except ValidationError as error:
+        problems = [_sentence(notebook, kind, problem) for problem in error.errors(include_url=False)]
+        raise InputError("\n".join(dict.fromkeys(problems))) from None
+
+
+def _assigned(source: str) -> set[str]:
+    """The names that a cell assigns."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except SyntaxError:  # such a cell assigned nothing
+        return set()
+    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+
+
+def of_notebook(kind: type[P], namespace: Mapping[str, Any]) -> P:
+    """Validate the parameters of the running notebook: its first code cell after the parameters calls this with globals().
+
+    A name that papermill injected, or that was typed into the parameters cell, and that is no parameter is an error too; those
+    are read from IPython's history of executed cells (`In`), since the namespace also holds whatever else was assigned.
+    """
+    names = set(kind.model_fields)
+    for source in namespace.get("In", []):
+        if source.startswith(MARK):
+            names |= _assigned(source)
+    return validate(kind, {name: namespace[name] for name in names if name in namespace})
+
+
+def parse(given: Sequence[str]) -> dict[str, str]:
+    """Split NAME=VALUE words of the command line; values stay text until a notebook's types are known."""
+    pairs = {}
+    for word in given:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise InputError(f"-p {word} is not NAME=VALUE: write, for example, -p device=npu.")
+        pairs[name] = value
+    return pairs
+
+
+def share_out(notebooks: Sequence[str], given: Mapping[str, Any]) -> dict[str, Parameters]:
+    """Give each notebook the parameters it knows; a name that none of them knows is an error for all."""
+    known = {name for notebook in notebooks for name in NOTEBOOKS[notebook].model_fields}
+    for name, value in given.items():
+        if name not in known:
+            which = " and ".join(notebooks)
+            raise InputError(
+                f"No parameter {name} (given {value!r}) in {which}: {_nearest(name, sorted(known))}Known: {', '.join(sorted(known))}."
+            )
+    return {
+        notebook: validate(kind, {name: value for name, value in given.items() if name in kind.model_fields})
+        for notebook in notebooks
+        for kind in [NOTEBOOKS[notebook]]
+    }
+
+
+def described(kind: type[Parameters]) -> list[tuple[str, str, str]]:
+    """(name, default, description) of each parameter, for help texts."""
+    return [(name, json.dumps(field.default), field.description or "") for name, field in kind.model_fields.items()]

@@ -1,0 +1,182 @@
+"""The rows of records: one model for each kind, with the unit and meaning of every field. This is the only place that says so."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Outcome = Literal["scored", "unreadable", "missing", "unlabelled", "nonfinite"]
+OUTCOMES: tuple[Outcome, ...] = ("scored", "unreadable", "missing", "unlabelled", "nonfinite")
+"""Every image of a set ends in exactly one of these"""
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: numpy's and pandas' numbers become Python's, and numbers that JSON has no word for become null."""
+    if isinstance(value, BaseModel):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class Part(BaseModel):
+    """A part of a record."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_json(cls, value: Any) -> Any:
+        return plain(value)
+
+
+class Check(Part):
+    """One question with a yes or no answer."""
+
+    name: str
+    status: Literal["passed", "failed", "skipped"]
+    detail: str
+
+
+class ModelFacts(Part):
+    """What was loaded, and what loading took."""
+
+    name: str = Field(description="of the folder or file, or the `model` parameter for random weights")
+    parameters: int = Field(description="numbers in all tensors of the network, without the head")
+    bytes: int = Field(description="size of those tensors on the device")
+    tensors: int
+    shards: int = Field(description="weight files; 0 for random weights")
+    dtype: str
+    flops_per_image: int = Field(description="floating point operations of one image's matrix products; a multiply-add counts as two")
+    image_size: int = Field(description="pixels of a side")
+    hidden_size: int
+    layers: int = Field(description="blocks")
+    head: str = Field(description="kind of the classification head")
+    classes: int = Field(description="of the head")
+    head_is_trained: bool
+    head_file: str | None = None
+    head_sha256: str | None = None
+    head_is_the_published_one: str | None = None
+    load_seconds: float
+    load_host_peak_bytes: int | None = Field(None, description="peak resident size of the process while loading")
+    kernels: str = Field(description="which kernels the network uses")
+    load_device_peak_bytes: int | None = Field(None, description="most bytes allocated on the card while loading; null on the CPU")
+    stored_dtype: str | None = Field(None, description="dtype in the files; null for random weights")
+    ignored_tensors: int | None = Field(None, description="tensors in the files that are not this network's")
+    sha256: list[str] | None = Field(None, description='"file digest" of each weight file, where verify=true')
+
+
+class Latency(Part):
+    """Milliseconds of a call. A percentile is null where the samples are too few to carry it."""
+
+    p50: float | None
+    p90: float | None
+    p99: float | None
+    mean: float
+    n: int = Field(description="timed calls")
+
+
+class Ratio(Part):
+    """How many times as fast as the baseline, from the rounds of one alternating run."""
+
+    baseline: str
+    median: float
+    low: float = Field(description="lower quartile of the rounds")
+    high: float = Field(description="upper quartile of the rounds")
+    n: int = Field(description="rounds")
+
+
+class TimingRow(Part):
+    """One implementation at one batch size. A configuration that failed has `error` and no measurements."""
+
+    implementation: str
+    dtype: str
+    batch_size: int = Field(description="images a call")
+    first_call_s: float | None = Field(None, description="seconds of the very first call")
+    peak_memory_bytes: int | None = Field(None, description="device memory; on the CPU the process's resident size")
+    error: str | None = None
+    images_per_s: float | None = Field(None, description="batch size over the mean latency")
+    ms_per_image: float | None = Field(None, description="mean latency over the batch size")
+    latency_ms: Latency | None = None
+    tflops: float | None = Field(None, description="achieved TFLOP/s, from flops_per_image and the mean latency")
+    samples_ms: list[float] = Field([], description="milliseconds of every timed call, in order")
+
+    @property
+    def was_measured(self) -> bool:
+        return self.images_per_s is not None
+
+
+class BenchmarkRow(TimingRow):
+    """A row of a sweep."""
+
+    relative_error: float | None = Field(None, description="of the last hidden state against the wider reference, on one image")
+    share_of_vendor_peak: float | None = Field(None, description="tflops over the vendor's dense peak, 0 to 1")
+    share_of_measured_matmul: float | None = Field(None, description="tflops over the matrix product measured in the same run")
+    ratio: Ratio | None = None
+
+
+class Attempt(Part):
+    """One thing that was tried after a forward pass had failed."""
+
+    name: str
+    outcome: str
+    worked: bool | None = Field(description="null for a look at the card, and for what could not be tried")
+
+
+class SmokeRow(TimingRow):
+    """The one row of a smoke run. Errors are relative: root mean square of the difference over that of the reference."""
+
+    fell_back: list[str] = Field([], description="operators that ran on the CPU because the device lacks them")
+    diagnosis: list[Attempt] | None = Field(None, description="what was tried after a failure")
+    memory: dict[str, int] | None = Field(None, description="bytes, by what they are peaks of")
+    relative_error: float | None = Field(None, description="of the last hidden state against the wider reference")
+    layer_errors: list[float | None] | None = Field(None, description="after the embeddings and after every block")
+    layer_errors_transformers: list[float | None] | None = Field(None, description="the same for transformers' network on the CPU")
+    block_errors: list[float | None] | None = Field(
+        None, description="of each block's update alone, in float32, from the reference's input"
+    )
+    block_errors_transformers: list[float | None] | None = Field(None, description="the same for transformers' block on the CPU")
+    block_errors_allowed: list[float | None] | None = Field(None, description="what is accepted of each block")
+
+
+class AccuracyRow(Part):
+    """The one row of an accuracy run. The counts of the five outcomes add up to `images`; fractions are of the scored images."""
+
+    set: str
+    images: int
+    drawn_from: int | None = Field(None, description="images of the whole set, where these were drawn from it at random")
+    scored: int
+    unreadable: int
+    missing: int
+    unlabelled: int
+    nonfinite: int
+    top1_hits: int
+    top1: float | None
+    top1_low: float | None = Field(description="lower end of the 95 % Wilson interval")
+    top1_high: float | None
+    top5_hits: int
+    top5: float | None
+    top5_low: float | None
+    top5_high: float | None
+    batch_seconds: list[float] | None = Field(None, description="seconds of each batch's forward pass, in order, synchronised")
+    waited_s: float | None = Field(None, description="seconds in which the device had nothing to do because images were not ready")
+    whole_s: float | None = Field(None, description="seconds of the whole evaluation")
+    against: dict[str, Any] | None = Field(None, description="the comparison with another run's answers, for a reader")
+
+    def best(self, k: Literal[1, 5]) -> tuple[float, float, float]:
+        """Top-k and its interval, as fractions. Only for a row with scored images."""
+        found = (self.top1, self.top1_low, self.top1_high) if k == 1 else (self.top5, self.top5_low, self.top5_high)
+        share, low, high = found
+        assert share is not None
+        assert low is not None
+        assert high is not None
+        return share, low, high
+
+    def hits(self, k: Literal[1, 5]) -> int:
+        """Images whose right class is among the first k answers."""
+        return self.top1_hits if k == 1 else self.top5_hits

@@ -1,0 +1,118 @@
+"""A run: its folder, its record in the making, and its conclusion."""
+
+import re
+import time
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from ivit_helpers.paths import REPORTS
+from ivit_helpers.record.parameters import AccuracyParameters, BenchmarkParameters, Parameters, SmokeParameters, notebook_of
+from ivit_helpers.record.record import KINDS, SYMBOLS, AccuracyRecord, AnyRecord, BenchmarkRecord, SmokeRecord, write, write_whole
+from ivit_helpers.record.rows import Check
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def run_folder(model: str, device: str) -> Path:
+    """A new run's folder: reports/<UTC time>-<model>-<device>."""
+    words = [datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ"), Path(model).name or model, device]
+    return REPORTS / "-".join(re.sub(r"[^A-Za-z0-9._]+", "-", word) for word in words)
+
+
+R = TypeVar("R", SmokeRecord, BenchmarkRecord, AccuracyRecord)
+
+
+class Run(Generic[R]):
+    """A record in the making. It is on the disk from the first moment and after every step, so a killed run leaves what it had."""
+
+    def __init__(self, record: R, folder: Path) -> None:
+        self.folder = folder
+        self.record: R = record
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._began = time.perf_counter()
+        self.save()
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"{self.record.notebook}.json"
+
+    def save(self) -> None:
+        """Bring the record on the disk up to date."""
+        self.record.seconds = round(time.perf_counter() - self._began, 3)
+        write(self.record, self.path)
+
+    def note(self, **parts: Any) -> None:
+        """Set parts of the record, for example `run.note(rows=rows)`."""
+        for name, value in parts.items():
+            setattr(self.record, name, value)
+        self.save()
+
+    def extend_row(self, **parts: Any) -> None:
+        """Set fields of the one row of a record that has one, as in smoke and accuracy."""
+        row = self.record.rows[0]
+        self.note(rows=[type(row).model_validate(row.model_dump() | parts)])
+
+    def caveat(self, sentence: str) -> None:
+        """Add what a reader must know before believing the headline."""
+        self.note(caveats=[*self.record.caveats, sentence])
+
+    def check(self, name: str, passed: bool | None, detail: str) -> Check:
+        """Add one check; None for one that could not be made. A later check of the same name replaces the earlier one."""
+        check = Check(name=name, status="skipped" if passed is None else "passed" if passed else "failed", detail=detail)
+        self.note(checks=[*(old for old in self.record.checks if old.name != name), check])
+        return check
+
+    def table(self, name: str, frame: "pd.DataFrame") -> "pd.DataFrame":
+        """Keep a table beside the record, as <notebook>_<name>.csv; returns it, to be shown."""
+        write_whole(self.folder / f"{self.record.notebook}_{name}.csv", frame.to_csv(index=False))
+        return frame
+
+    def finish(self, headline: str) -> "Conclusion":
+        """Decide the status from the checks; a run without a single check answered nothing and has failed."""
+        answered = [check.status for check in self.record.checks if check.status != "skipped"]
+        self.note(headline=headline, status="passed" if answered and "failed" not in answered else "failed")
+        return Conclusion(self.record)
+
+
+class Conclusion:
+    """Verdict and check table, as a notebook shows them."""
+
+    def __init__(self, record: AnyRecord) -> None:
+        self.record = record
+
+    def __repr__(self) -> str:
+        lines = [f"{SYMBOLS[check.status]} {check.name}: {check.detail}" for check in self.record.checks]
+        return "\n".join([self.record.verdict, *lines])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f'<tr class="{check.status}"><td>{SYMBOLS[check.status]}&nbsp;{check.status}</td>'
+            f"<th scope='row'>{escape(check.name)}</th><td>{escape(check.detail)}</td></tr>"
+            for check in self.record.checks
+        )
+        return (
+            f'<p class="verdict {self.record.status}"><strong>{SYMBOLS[self.record.status]} {escape(self.record.ending)}</strong>'
+            f" {escape(' '.join(self.record.caveats))}</p>"
+            f'<table class="checks"><caption>Checks</caption><tbody>{rows}</tbody></table>'
+        )
+
+
+@overload
+def start(asked: SmokeParameters) -> Run[SmokeRecord]: ...
+@overload
+def start(asked: BenchmarkParameters) -> Run[BenchmarkRecord]: ...
+@overload
+def start(asked: AccuracyParameters) -> Run[AccuracyRecord]: ...
+def start(asked: Parameters) -> Any:
+    """Begin a run of the notebook that takes these parameters."""
+    folder = Path(asked.out).expanduser() if asked.out else run_folder(asked.model, asked.device)
+    return Run(new_record(notebook_of(type(asked)), asked.model_dump()), folder)
+
+
+def new_record(notebook: str, given: Mapping[str, Any]) -> AnyRecord:
+    """An empty record that begins now."""
+    return KINDS[notebook](started=datetime.now(timezone.utc).isoformat(timespec="seconds"), parameters=dict(given))

@@ -1,0 +1,10 @@
+"""Notebook -> HTML: run it, judge how it ended, render the page; figures and tables that the notebooks show."""
+
+from ivit_helpers.report.execute import run_notebook
+from ivit_helpers.report.figure import LIGHT, Figure, Gallery, SideBySide, Theme, Together, draw
+from ivit_helpers.report.table import NOTHING, Facts, Table, facts, number
+
+__all__ = [
+    "LIGHT", "NOTHING", "Facts", "Figure", "Gallery", "SideBySide", "Table", "Theme", "Together", "draw", "facts", "number",
+    "run_notebook",
+]  # fmt: skip

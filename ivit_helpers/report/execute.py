@@ -1,0 +1,127 @@
+"""Run notebooks through papermill and judge how they ended.
+
+What papermill says of a run is not enough: after a killed kernel, a timeout or sys.exit() its notebook looks complete. A run has
+finished when every code cell was executed, no cell shows an error, and its record says so.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbformat import NotebookNode
+
+from ivit_helpers.device import batch_environment
+from ivit_helpers.errors import InputError, describe_error
+from ivit_helpers.paths import NOTEBOOKS, REPORTS
+from ivit_helpers.record import AnyRecord, Check, Parameters, new_record, read, write
+from ivit_helpers.report.page import write_index, write_report
+
+RAN_TO_ITS_END = "notebook ran to its end"
+
+
+class OwnKernelManager(AsyncKernelManager):
+    """Starts a kernel of this very Python, whatever the notebook's metadata and the user's kernelspecs say.
+
+    It talks over sockets in a folder of its own, which other users of a shared server cannot listen to.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        folder = tempfile.mkdtemp(prefix="ivit-")  # readable by this user alone
+        super().__init__(**{"transport": "ipc", "ip": f"{folder}/kernel", **settings})
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        return KernelSpec(
+            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            display_name="Python 3",
+            language="python",
+            env={name: os.environ.get(name, value) for name, value in batch_environment().items()},
+        )
+
+
+def execute(name: str, parameters: Parameters, folder: Path, cell_timeout: int | None = None) -> str:
+    """Execute one notebook into `folder`; returns why it stopped early, or an empty string.
+
+    cell_timeout: seconds that one cell may take; None for no limit.
+    """
+    import papermill  # takes a second, which kernels that import this wing are spared
+    from papermill.exceptions import PapermillExecutionError
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in (folder / f"{name}.json", folder / f"{name}.ipynb", folder / f"{name}.html"):
+        old.unlink(missing_ok=True)  # an earlier run's record must not speak for this one
+    # papermill formats braces in its output path.
+    target = str(folder / f"{name}.ipynb").replace("{", "{{").replace("}", "}}")
+    try:
+        papermill.execute_notebook(
+            str(NOTEBOOKS / f"{name}.ipynb"), target,
+            parameters=parameters.model_dump(exclude_unset=True) | {"out": str(folder)},
+            kernel_name="python3", kernel_manager_class=OwnKernelManager, progress_bar=False, stderr_file=sys.stderr,
+            start_timeout=600, execution_timeout=cell_timeout,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        return "stopped by the user"
+    except PapermillExecutionError as error:
+        return f"{error.ename}: {error.evalue}" if error.ename != "InputError" else str(error.evalue)
+    except Exception as error:  # a dead kernel, a timeout: papermill and jupyter_client raise many kinds
+        return describe_error(error)
+    return ""
+
+
+def unfinished(notebook: NotebookNode) -> list[int]:
+    """Which code cells (counted from 1) were never executed; the only trace that a dead kernel leaves."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return [number for number, cell in enumerate(code, 1) if cell.source.strip() and cell.execution_count is None]
+
+
+def judge(name: str, folder: Path, stopped: str, given: Mapping[str, Any]) -> AnyRecord:
+    """Bring the record of an executed notebook in line with how the notebook ended, and write it."""
+    try:
+        found = read(folder / f"{name}.json")
+    except InputError:
+        found = new_record(name, given)
+        stopped = stopped or "it left no record"
+    notebook = _executed(name, folder)
+    missing = unfinished(notebook)
+    total = sum(cell.cell_type == "code" for cell in notebook.cells)
+    if not stopped and missing:
+        stopped = "the kernel ended by itself"
+    reason = f"{stopped.rstrip('.')}; " if stopped else ""
+    if missing:
+        reason += f"{len(missing)} of {total} code cells did not run."
+    elif stopped:
+        reason += f"all {total} code cells were started."
+    check = Check(name=RAN_TO_ITS_END, status="failed" if reason else "passed", detail=reason or f"all {total} code cells ran")
+    found.checks = [*(old for old in found.checks if old.name != RAN_TO_ITS_END), check]
+    if reason or found.status == "incomplete":
+        found.status = "incomplete"
+    write(found, folder / f"{name}.json")
+    return found
+
+
+def _executed(name: str, folder: Path) -> NotebookNode:
+    path = folder / f"{name}.ipynb"
+    return nbformat.read(path if path.exists() else NOTEBOOKS / f"{name}.ipynb", as_version=4)
+
+
+def run_notebook(name: str, parameters: Parameters, folder: Path, cell_timeout: int | None = None) -> AnyRecord:
+    """One notebook from parameters to HTML: execute, judge, render, and bring the index up to date."""
+    stopped = execute(name, parameters, folder, cell_timeout)
+    found = judge(name, folder, stopped, parameters.model_dump())
+    write_report(found, _executed(name, folder), folder / f"{name}.html")
+    write_index(index_root(folder))
+    return found
+
+
+def index_root(folder: Path) -> Path:
+    """The folder of the index that lists a run: reports/ for runs below it, else the run's own folder."""
+    return REPORTS if REPORTS in folder.resolve().parents else folder

@@ -1,0 +1,21 @@
+"""Does it run, and is it right? The wing of smoke.ipynb."""
+
+from ivit_helpers.smoke.questions import (
+    agreement,
+    blocks_alone,
+    check_inputs,
+    configuration,
+    diagnose,
+    features,
+    headline,
+    look,
+    memory_table,
+    operator_table,
+    steady_call,
+    weights,
+)
+
+__all__ = [
+    "agreement", "blocks_alone", "check_inputs", "configuration", "diagnose", "features", "headline", "look", "memory_table",
+    "operator_table", "steady_call", "weights",
+]  # fmt: skip

@@ -1,0 +1,258 @@
+"""The questions of the smoke notebook: each answers with a table or pictures, and with checks in the run's record."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ivit_helpers.device import dtype_name
+from ivit_helpers.errors import InputError
+from ivit_helpers.images import digits, read_image
+from ivit_helpers.measure import ReferenceStates, block_errors, hidden_states, pixel_batch, reference_states, sweep, timing_table
+from ivit_helpers.model import relative_error, trusted_kernels
+from ivit_helpers.record import Run, SmokeParameters, SmokeRecord, SmokeRow
+from ivit_helpers.report import NOTHING, Facts, Figure, Gallery, Table, Together, facts
+from ivit_helpers.smoke import figures
+from ivit_helpers.smoke.diagnosis import advice, ladder
+from ivit_helpers.smoke.operators import audited, operators_table
+from ivit_helpers.weights import Checkpoint, Loaded
+
+TIMED_CALLS, TIMED_SECONDS = 20, 10.0
+KNOWN_TYPES = ("intern_vit_6b",)
+ANSWERS_SHOWN = 5
+SmokeRun = Run[SmokeRecord]
+
+
+def check_inputs(asked: SmokeParameters) -> None:
+    """Raise InputError where a parameter names something that is not there; reads no weights and no pixels."""
+    if asked.image_path and not Path(asked.image_path).expanduser().is_file():
+        raise InputError(f"image_path={asked.image_path!r} does not exist: give the path of an image file.")
+
+
+def configuration(run: SmokeRun, found: Checkpoint) -> Facts:
+    """Check that config.json describes an InternViT and show what was taken from it and from the processor's config."""
+    kind = found.published.get("model_type", "random weights" if found.is_random else "not given")
+    known = found.is_random or kind in KNOWN_TYPES or "InternVisionModel" in found.published.get("architectures", [])
+    run.check("configuration", known, f"{found.name}: model_type {kind}")
+    crop = f"short side to {found.transform.size}, centre crop {found.transform.crop_size}, bicubic"
+    side, native = found.transform.crop_size, found.config.image_size
+    run.check("image size", side == native, f"the processor makes {side} px, the network was made for {native} px")
+    return facts({**asdict(found.config), "tokens": found.config.tokens, "preprocessing": crop}, "config.json")
+
+
+def weights(run: SmokeRun, loaded: Loaded) -> Facts:
+    """Record what was loaded, how long it took and the memory it took."""
+    described = loaded.facts()
+    run.note(model=described, caveats=loaded.caveats())
+    for verdict in loaded.kernel_verdicts:
+        run.check(f"fused {verdict.kernel}", not verdict.refused, str(verdict) + ("; the plain one is used" if verdict.refused else ""))
+    read = f"{described.shards} shards, every value finite, no part filled with zeros"
+    source = read if described.shards else "a seeded generator"
+    run.check("weights", True, f"{described.tensors} tensors, every name and shape as config.json implies, from {source}")
+    return facts(described, "Weights")
+
+
+def steady_call(run: SmokeRun, loaded: Loaded, asked: SmokeParameters) -> Table:
+    """Time a synthetic batch: the first call on its own, then steady calls."""
+    with loaded.device.fall_backs() as fell_back:
+        [series] = sweep(
+            {"fused": loaded.network}, lambda size: pixel_batch(loaded, size), [asked.batch_size], loaded.device,
+            warmup=asked.warmup, repeats=TIMED_CALLS, seconds=TIMED_SECONDS,
+        )  # fmt: skip
+    row = series.row(dtype_name(loaded.dtype), loaded.network.config.flops_per_image)
+    run.note(rows=[SmokeRow(**row.model_dump(), fell_back=[*loaded.fell_back, *fell_back])])
+    if row.error or row.latency_ms is None:
+        run.check("forward pass", False, row.error or "no call was timed")
+    else:
+        steady = f"{row.latency_ms.p50:.1f} ms (median of {row.latency_ms.n})"
+        run.check("forward pass", True, f"batch {asked.batch_size}: first call {row.first_call_s:.3f} s, then {steady}")
+    return timing_table([row])
+
+
+def diagnose(run: SmokeRun, loaded: Loaded, asked: SmokeParameters) -> Table:
+    """Where the forward pass failed, climb the fall back ladder; its advice becomes the run's headline."""
+    failed_with = run.record.rows[0].error
+    if not failed_with:
+        return Table([{"diagnosis": "not needed: the forward pass ran"}])
+    attempts = ladder(loaded, asked.batch_size)
+    run.note(headline=f"The forward pass fails ({failed_with}); {advice(attempts)}")
+    run.extend_row(diagnosis=attempts)
+    shown = {True: "ran", False: "failed", None: NOTHING}
+    return Table([{"tried": one.name, "": shown[one.worked], "what happened": one.outcome} for one in attempts], advice(attempts))
+
+
+def _needs_forward(run: SmokeRun) -> None:
+    """Stop here, in one sentence, when there is no forward pass to ask about."""
+    if run.record.rows[0].error:
+        raise InputError(f"Nothing more can be asked of this device. {run.record.headline}.")
+
+
+def operator_table(run: SmokeRun, loaded: Loaded) -> Table:
+    """The operators of one forward pass, how often and where each ran; one that ran on the CPU instead fails the check by name."""
+    _needs_forward(run)
+    pixels = pixel_batch(loaded, 1)
+    with loaded.device.inference():
+        audit = audited(lambda: loaded.network(pixels), loaded.device)
+    fell_back = list(dict.fromkeys([*run.record.rows[0].fell_back, *audit.fell_back]))
+    detail = f"{audit.calls.total()} calls of {len(audit.calls)} operators"
+    notes = dict.fromkeys(fell_back, "fell back to the CPU") | {name: f"failed: {error}" for name, error in audit.refused.items()}
+    run.check("every operator runs on the device", not notes, "; ".join(f"{name} {note}" for name, note in notes.items()) or detail)
+    return operators_table(audit.calls, notes)
+
+
+def memory_table(run: SmokeRun, loaded: Loaded, asked: SmokeParameters) -> Table:
+    """The memory that this model, dtype and batch were seen to need, on the card and on the host."""
+    peak, device = run.record.rows[0].peak_memory_bytes, loaded.device
+    needs = {"weights_bytes": loaded.bytes, "host_peak_while_loading_bytes": loaded.host_peak_bytes}
+    if device.uses_host_memory:
+        needs["host_peak_of_a_forward_pass_bytes"] = peak
+    else:
+        needs["card_peak_while_loading_bytes"] = loaded.device_peak_bytes
+        needs["card_peak_of_a_forward_pass_bytes"] = peak
+        needs["card_taken_in_all_bytes"] = device.total_memory() - device.available_memory()
+    seen = {name: value for name, value in needs.items() if value is not None}
+    run.extend_row(memory=seen)
+    what = f"{loaded.checkpoint.name}, {dtype_name(loaded.dtype)}, batch {asked.batch_size}"
+    rows = [{"what": name, "memory": memory} for name, memory in facts(seen).pairs.items()]
+    return Table(rows, f"Peaks seen in this run: {what}")
+
+
+def features(run: SmokeRun, loaded: Loaded) -> Facts:
+    """Check shape, dtype and finiteness of the features (1, hidden_size) of one synthetic image."""
+    _needs_forward(run)
+    with loaded.device.inference():
+        hidden = loaded.network(pixel_batch(loaded, 1))
+    class_token, width = hidden[:, 0], loaded.network.config.hidden_size
+    finite = int(hidden.isfinite().sum())
+    right = tuple(class_token.shape) == (1, width) and class_token.dtype == loaded.dtype
+    run.check("features", right, f"shape {tuple(class_token.shape)}, {class_token.dtype}; expected (1, {width}), {loaded.dtype}")
+    run.check("all features finite", finite == hidden.numel(), f"{finite:,} of {hidden.numel():,} values of the last hidden state")
+    wide = class_token.float()
+    return facts(
+        {
+            "shape": str(tuple(class_token.shape)),
+            "dtype": str(class_token.dtype),
+            "mean": f"{wide.mean():.4f}",
+            "standard deviation": f"{wide.std():.4f}",
+            "largest magnitude": f"{wide.abs().max():.4f}",
+        },
+        "The class token of one synthetic image",
+    )
+
+
+class Look(Together):
+    """One real image and what the model made of it."""
+
+    def __init__(self, pixel_values: Tensor, pictures: Gallery, answers: Table) -> None:
+        super().__init__(pictures, answers)
+        self.pixel_values = pixel_values
+        """(1, 3, height, width), on the CPU, float32"""
+
+
+def _image_to_look_at(image_path: str) -> tuple[Path, Image.Image]:
+    path = Path(image_path).expanduser() if image_path else digits().paths[-1]
+    try:
+        return path, read_image(path)
+    except FileNotFoundError:
+        raise InputError(f"image_path={image_path!r} does not exist: give the path of an image file.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"image_path={image_path!r} cannot be read as an image ({error}): try another file.") from None
+
+
+def look(run: SmokeRun, loaded: Loaded, image_path: str) -> Look:
+    """Classify one real image and picture its patch tokens. Raises InputError when the file cannot be read."""
+    path, image = _image_to_look_at(image_path)
+    transform, config = loaded.checkpoint.transform, loaded.network.config
+    pixels = transform(image)[None]
+    with loaded.device.inference():
+        hidden = loaded.network(pixels.to(loaded.device.torch_device))
+        logits = loaded.head(hidden).float().cpu()
+    run.check(
+        "a real image", bool(logits.isfinite().all()), f"{path.name}, {image.width} x {image.height} pixels, through the whole pipeline"
+    )
+    seen = figures.patch_components(hidden[0], config.grid, transform.crop_size)
+    return Look(
+        pixels,
+        Gallery([transform.crop(image), seen], [f"{path.name} as the network gets it", "its patch tokens, principal components"], size=320),
+        _answers(loaded, logits),
+    )
+
+
+def _answers(loaded: Loaded, logits: Tensor) -> Table:
+    scores, classes = logits.softmax(-1)[0].topk(min(ANSWERS_SHOWN, logits.shape[-1]))
+    trained = "" if loaded.head_is_trained else " (the head is random: the names mean nothing)"
+    return Table(
+        [
+            {"rank": str(rank), "class": loaded.classes[int(index)], "score": f"{score:.2%}"}
+            for rank, (score, index) in enumerate(zip(scores, classes, strict=True), 1)
+        ],
+        f"The five best answers{trained}",
+    )
+
+
+@dataclass(frozen=True)
+class LayerErrors:
+    """Relative error against the reference after the embeddings and after every block."""
+
+    ours: Sequence[float]
+    peer: Sequence[float]
+    expected: ReferenceStates
+
+    def figure(self) -> Figure:
+        return figures.layer_errors(self.ours, self.peer, dtype_name(self.expected.dtype))
+
+
+def agreement(run: SmokeRun, loaded: Loaded, pixel_values: Tensor) -> LayerErrors:
+    """Compare this device's hidden states with the reference, block by block, beside transformers' own rounding on the CPU."""
+    expected = reference_states(loaded.network, pixel_values, loaded.dtype)
+    found = hidden_states(loaded.network, pixel_values, loaded.device)
+    judged = expected.agreement(found[-1])
+    run.check("agreement with the reference", judged.passed, str(judged))
+    errors = LayerErrors(
+        [relative_error(here, exact) for here, exact in zip(found, expected.exact, strict=True)],
+        [relative_error(there, exact) for there, exact in zip(expected.peer, expected.exact, strict=True)],
+        expected,
+    )
+    run.extend_row(relative_error=judged.error, layer_errors=errors.ours, layer_errors_transformers=errors.peer)
+    return errors
+
+
+def blocks_alone(run: SmokeRun, loaded: Loaded, expected: ReferenceStates) -> Figure | Table:
+    """Compare each block alone, in float32 on this device, with the reference; the check names the worst and every wrong one."""
+    name = "each block alone"
+    _, verdicts = trusted_kernels(loaded.network.config, loaded.device, torch.float32)  # a kernel may be right in bfloat16 alone
+    plain = [verdict.kernel for verdict in verdicts if verdict.refused]
+    try:
+        blocks = block_errors(loaded.network, expected, loaded.device, plain)
+    except RuntimeError as error:
+        check = run.check(name, None, f"the device cannot compute a block of this network in float32: {loaded.device.explain(error)}")
+        return Table([{name: check.detail}])
+    shares = [block.share for block in blocks]
+    worst = max(range(len(blocks)), key=shares.__getitem__)
+    wrong = [str(number) for number, block in enumerate(blocks, 1) if not block.passed]
+    details = [
+        f"in float32, the largest error of a block's update is {blocks[worst].error:.1e} (block {worst + 1} of {len(blocks)})",
+        f"up to {blocks[worst].allowed:.1e} is accepted",
+        *([f"beyond that: block {', '.join(wrong)}"] if wrong else []),
+        *([f"computed with plain {', '.join(plain)}: the fused form is wrong in float32, so this check is skipped"] if plain else []),
+    ]
+    run.check(name, False if wrong else None if plain else True, "; ".join(details))
+    errors = {
+        "block_errors": [block.error for block in blocks],
+        "block_errors_transformers": [block.peer_error for block in blocks],
+        "block_errors_allowed": [block.allowed for block in blocks],
+    }
+    run.extend_row(**errors)
+    return figures.block_errors(*errors.values())
+
+
+def headline(record: SmokeRecord) -> str:
+    """The key figure of a smoke run in words."""
+    row = record.rows[0] if record.rows else None
+    if row is None or row.latency_ms is None:
+        return "The forward pass did not run"
+    error = "no relative error was computed" if row.relative_error is None else f"relative error {row.relative_error:.1e}"
+    return f"{row.images_per_s:.2f} images/s at batch {row.batch_size} in {row.dtype} ({row.latency_ms.n} calls), {error}"

@@ -1,0 +1,8 @@
+"""The `model` parameter -> a network with its weights on a device. Only tensors and JSON are taken from a weights folder, never code."""
+
+from ivit_helpers.weights.checkpoint import Checkpoint, check, find
+from ivit_helpers.weights.head import missing_head
+from ivit_helpers.weights.hub import is_hub_id
+from ivit_helpers.weights.loading import Loaded, check_memory, load
+
+__all__ = ["Checkpoint", "Loaded", "check", "check_memory", "find", "is_hub_id", "load", "missing_head"]

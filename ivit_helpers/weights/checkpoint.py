@@ -1,0 +1,117 @@
+"""The `model` parameter -> a checkpoint: a folder, a file, a hub id, the embedded miniature, or random weights. Reads no weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ivit_helpers.errors import InputError
+from ivit_helpers.images import ImageTransform
+from ivit_helpers.model import SHAPES, InternViTConfig
+from ivit_helpers.paths import DATA
+from ivit_helpers.weights.files import check_file, files_of, places_in, read_json
+from ivit_helpers.weights.formats import config_of
+from ivit_helpers.weights.head import HEAD_FILES, check_head
+from ivit_helpers.weights.hub import download, is_hub_id
+
+MINIATURE = "tiny-internvit"
+"""Name and folder of the embedded miniature"""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where weights come from, before any is read."""
+
+    name: str
+    config: InternViTConfig
+    transform: ImageTransform
+    published: Mapping[str, Any] = field(default_factory=dict)
+    """The whole config.json; empty for random weights"""
+    shards: tuple[Path, ...] = ()
+    """Weight files in order; empty for random weights"""
+    head: Path | None = None
+
+    @property
+    def is_random(self) -> bool:
+        return not self.shards
+
+
+def _own_head(folder: Path) -> Path | None:
+    return next((folder / name for name in HEAD_FILES if (folder / name).exists()), None)
+
+
+def _transform(folder: Path, config: InternViTConfig) -> ImageTransform:
+    """The transform of a published model folder; the official one, at the network's size, where it has no preprocessor_config.json."""
+    path = folder / "preprocessor_config.json"
+    if not path.exists():
+        return ImageTransform(config.image_size, config.image_size)
+    try:
+        return ImageTransform.from_json(read_json(path))
+    except (TypeError, ValueError, StopIteration):
+        raise InputError(f"{path} does not hold the sizes, means and deviations of a processor: download the file again.") from None
+
+
+def _random(model: str, shape: str, head: Path | None) -> Checkpoint:
+    if shape not in SHAPES:
+        raise InputError(f"model={model!r} is no known shape: it may be {', '.join(f'random:{name}' for name in SHAPES)}.")
+    config = SHAPES[shape]
+    return Checkpoint(model, config, ImageTransform(config.image_size, config.image_size), head=head)
+
+
+def _in_folder(folder: Path, name: str, head: Path | None) -> Checkpoint:
+    published = read_json(folder / "config.json")
+    config = InternViTConfig.from_json(published)
+    return Checkpoint(
+        name=name,
+        config=config,
+        transform=_transform(folder, config),
+        published=published,
+        shards=files_of(folder),
+        head=head or _own_head(folder),
+    )
+
+
+def _in_file(path: Path, head: Path | None) -> Checkpoint:
+    """One of the authors' .pth files, or any one file of weights; its config is beside it or told from its tensors."""
+    check_file(path)
+    beside = path.parent / "config.json"
+    published = read_json(beside) if beside.exists() else {}
+    if published:
+        config = InternViTConfig.from_json(published)
+        transform = _transform(path.parent, config)
+    else:
+        config = config_of({name: place.shape for name, place in places_in(path).items()}, path)
+        transform = ImageTransform(config.image_size, config.image_size)
+    return Checkpoint(path.stem, config, transform, published, (path,), head or _own_head(path.parent))
+
+
+def find(model: str, head: str = "") -> Checkpoint:
+    """The checkpoint that the `model` parameter names, with the head that `head` names; reads configuration only, no weights.
+
+    A hub id is brought to this machine first. Raises InputError for an unknown random shape, a model that is not there, one without
+    config or weights, and for weight files that are missing, superfluous or no weights by their first bytes.
+    """
+    head_file = Path(head).expanduser() if head else None
+    if head_file:
+        check_head(head_file)
+    kind, _, shape = model.partition(":")
+    if kind == "random":
+        return _random(model, shape, head_file)
+    if model == "tiny":
+        return _in_folder(DATA / MINIATURE, MINIATURE, head_file)
+    place = Path(model).expanduser()
+    if place.is_file():
+        return _in_file(place, head_file)
+    if is_hub_id(model):
+        return _in_folder(download(model), place.name, head_file)
+    if not place.is_dir():
+        raise InputError(f"model={model!r} is no folder on this machine: give the path of a model folder, 'tiny' or 'random:6b-224'.")
+    return _in_folder(place, place.resolve().name, head_file)
+
+
+def check(model: str, head: str = "") -> None:
+    """What can be told of `model` and `head` before a notebook starts, without a network; raises InputError as `find` does."""
+    place = Path(model)
+    if is_hub_id(model) and place.parent.is_dir():
+        raise InputError(f"model={model!r}: the folder {place.parent} is here and holds no {place.name}: correct the path.")
+    find("tiny" if is_hub_id(model) else model, head)

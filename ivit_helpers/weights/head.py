@@ -1,0 +1,168 @@
+"""Classification heads: the official one, this project's, a plain Linear, or none; each becomes one Linear over pooled features."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from ivit_helpers.errors import InputError
+from ivit_helpers.model import ClassificationHead
+from ivit_helpers.weights.files import check_file, places_in, sha256
+from ivit_helpers.weights.reading import Chunk, read_and_scan
+
+HEAD_FILES = ("classification_head.safetensors", "intern_vit_6b_224px_head.pth")
+"""What a head is called beside a model's weights: this project's own, the published one"""
+PUBLISHED_SHA256 = "87201a460ecfc5fa6b2a119a5c17acabb6752e00a99f73857f95b3545f7d8ab9"
+"""intern_vit_6b_224px_head.pth of the hub repository OpenGVLab/InternVL"""
+RANDOM_CLASSES = 1000
+
+
+class LinearHead(nn.Module):
+    """Last hidden state (B, N, C) -> logits (B, classes), in float32, by one Linear.
+
+    Over C features, the class token, or over 2 C, the class token and the mean patch token side by side.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.head = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+        self.head.load_state_dict({"weight": weight.float(), "bias": bias.float()}, assign=True)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        features = ClassificationHead.pooled(hidden)
+        logits: Tensor = self.head(features[:, : self.head.in_features])
+        return logits
+
+
+def folded(head: ClassificationHead) -> LinearHead:
+    """The same head with its BatchNorm folded into its Linear, computed in float64."""
+    norm, weight, bias = head.norm, head.head.weight.double(), head.head.bias.double()
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    shift = norm.bias.double() - norm.running_mean.double() * scale
+    return LinearHead((weight * scale).detach(), (bias + weight @ shift).detach())
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head in memory and where it came from."""
+
+    module: LinearHead
+    classes: tuple[str, ...]
+    kind: str
+    file: Path | None = None
+    sha256: str = ""
+
+    @property
+    def is_the_published_one(self) -> str | None:
+        """In words; None where there is no file."""
+        if self.file is None:
+            return None
+        return "yes" if self.sha256 == PUBLISHED_SHA256 else "no, by its SHA-256"
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    return tuple(f"class {number}" for number in range(count))
+
+
+def random_head(hidden_size: int) -> Head:
+    """A random head of the official shape: for speed and the pipeline, not for answers."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = folded(ClassificationHead(hidden_size, RANDOM_CLASSES).eval())
+    return Head(module, _numbered(RANDOM_CLASSES), "none: random numbers in its place")
+
+
+def missing_head(image_set: str) -> InputError:
+    """What to say where a published set is to be scored without a trained head."""
+    return InputError(
+        f"image_set={image_set!r} needs a trained head and there is none beside the weights: put {HEAD_FILES[1]} "
+        "(hub repository OpenGVLab/InternVL) there, or give head=FILE."
+    )
+
+
+def _class_names(path: Path) -> tuple[str, ...]:
+    if path.suffix != ".safetensors":
+        return ()
+    with safe_open(path, framework="pt") as file:
+        written = (file.metadata() or {}).get("classes", "[]")
+    try:
+        names = json.loads(written)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path} has class names that are no JSON list of texts: write its metadata `classes` anew.")
+    return tuple(names)
+
+
+def _values(path: Path) -> dict[str, Tensor]:
+    """The head's tensors, scanned for damage."""
+    places = places_in(path)
+    tensors = {name: torch.empty(place.shape, dtype=torch.float32) for name, place in places.items()}
+
+    def keep(chunk: Chunk) -> None:
+        tensors[chunk.name].view(-1)[chunk.begin : chunk.begin + len(chunk.values)] = chunk.values
+
+    read_and_scan(places, keep, torch.float32)
+    return tensors
+
+
+def _with_batch_norm(tensors: Mapping[str, Tensor], path: Path) -> LinearHead:
+    classes, width = tensors["head.weight"].shape
+    with torch.device("meta"):
+        head = ClassificationHead(width // 2, classes)
+    missing, unexpected = head.load_state_dict(tensors, strict=False, assign=True)
+    names = [name for name in [*missing, *unexpected] if not name.endswith("num_batches_tracked")]
+    if names:
+        raise InputError(f"{path} does not fit the official head in {', '.join(names)}: give norm.* and head.*, or a plain Linear.")
+    return folded(head)
+
+
+def _plain(tensors: Mapping[str, Tensor], path: Path) -> LinearHead:
+    by_rank = {tensor.ndim: tensor for tensor in tensors.values()}
+    if len(tensors) != 2 or set(by_rank) != {1, 2} or len(by_rank[1]) != len(by_rank[2]):
+        raise InputError(
+            f"{path} holds {', '.join(list(tensors)[:6])}: a head is norm.* and head.* as the official one, or the weight and "
+            "bias of one Linear."
+        )
+    return LinearHead(by_rank[2], by_rank[1])
+
+
+def read_head(path: Path, hidden_size: int) -> Head:
+    """Read a head file: .pth or .safetensors, with norm.* and head.* as the official one, or the weight and bias of one Linear.
+
+    Raises InputError when it is damaged, is neither, or does not fit a network of that width.
+    """
+    check_head(path)
+    tensors = _values(path)
+    official = "norm.running_var" in tensors
+    try:
+        module = (_with_batch_norm if official else _plain)(tensors, path)
+    except (RuntimeError, KeyError, ValueError) as error:  # shapes that do not go together
+        raise InputError(f"{path} is no classification head ({str(error).splitlines()[-1].strip()}).") from None
+    width, classes = module.head.in_features, module.head.out_features
+    if width not in (hidden_size, 2 * hidden_size):
+        raise InputError(
+            f"{path} takes {width} features: this network gives {hidden_size} (class token) or "
+            f"{2 * hidden_size} (with the mean patch token)."
+        )
+    over = "class token" if width == hidden_size else "class token and mean patch token"
+    kind = f"{'BatchNorm (folded) and Linear' if official else 'Linear'} over {over}"
+    names = _class_names(path)
+    if names and len(names) != classes:
+        raise InputError(f"{path} names {len(names)} classes and tells {classes} apart: write the names anew.")
+    return Head(module, names or _numbered(classes), kind, path, sha256(path))
+
+
+def check_head(path: Path) -> None:
+    """Say before loading that a head file is not there or is no weights file. Raises InputError."""
+    if not path.is_file():
+        raise InputError(f"head={str(path)!r} is no file on this machine: give the path of a .pth or .safetensors file.")
+    if path.suffix not in (".pth", ".pt", ".safetensors"):
+        raise InputError(f"head={str(path)!r} is neither .pth nor .safetensors: give the path of such a file.")
+    check_file(path)

@@ -1,0 +1,211 @@
+"""A checkpoint -> weights in a network on a device."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ivit_helpers.device import Device, dtype_name, host_peak, reset_host_peak
+from ivit_helpers.errors import InputError
+from ivit_helpers.model import Classifier, InternViT, KernelVerdict, trusted_kernels
+from ivit_helpers.record import ModelFacts
+from ivit_helpers.weights.checkpoint import MINIATURE, Checkpoint
+from ivit_helpers.weights.files import Place, check_index, places, sha256
+from ivit_helpers.weights.formats import IGNORED
+from ivit_helpers.weights.head import Head, random_head, read_head
+from ivit_helpers.weights.random_weights import random_weights
+from ivit_helpers.weights.reading import Chunk, mapped, read_and_scan
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """What the weight files hold."""
+
+    dtypes: tuple[str, ...]
+    """Empty for random weights"""
+    ignored: int
+    """Tensors of the authors' files that are not this network's"""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network with its weights on a device, and what loading them took."""
+
+    checkpoint: Checkpoint
+    network: InternViT
+    head: nn.Module
+    """Last hidden state (B, N, C) -> logits (B, classes), on the device"""
+    head_source: Head
+    classes: tuple[str, ...]
+    device: Device
+    dtype: torch.dtype
+    stored: StoredWeights
+    sha256: Mapping[str, str]
+    """By file name, where it was asked for"""
+    seconds: float
+    host_peak_bytes: int | None
+    device_peak_bytes: int | None
+    kernel_verdicts: tuple[KernelVerdict, ...]
+    fell_back: tuple[str, ...]
+    """Operators that ran on the CPU because the device lacks them; torch_npu reports each of them once in a process"""
+
+    @property
+    def head_is_trained(self) -> bool:
+        return self.head_source.file is not None
+
+    @property
+    def classifier(self) -> Classifier:
+        return Classifier(self.network, self.head).eval()
+
+    @property
+    def parameters(self) -> int:
+        return sum(tensor.numel() for tensor in self.network.state_dict().values())
+
+    @property
+    def bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.network.state_dict().values())
+
+    @property
+    def stored_as(self) -> str:
+        """The dtypes of the files, and what config.json says where that is another."""
+        said = str(self.checkpoint.published.get("torch_dtype", self.checkpoint.published.get("dtype", "")))
+        stored = ", ".join(self.stored.dtypes)
+        return f"{stored} (config.json says {said})" if stored and said and said != stored else stored
+
+    def facts(self) -> ModelFacts:
+        """What a record says of the model."""
+        config, head = self.network.config, self.head_source
+        return ModelFacts(
+            name=self.checkpoint.name,
+            parameters=self.parameters,
+            bytes=self.bytes,
+            tensors=len(self.network.state_dict()),
+            shards=len(self.checkpoint.shards),
+            dtype=dtype_name(self.dtype),
+            flops_per_image=config.flops_per_image,
+            image_size=config.image_size,
+            hidden_size=config.hidden_size,
+            layers=config.num_hidden_layers,
+            head=head.kind,
+            classes=len(head.classes),
+            head_is_trained=self.head_is_trained,
+            head_file=head.file.name if head.file else None,
+            head_sha256=head.sha256 or None,
+            head_is_the_published_one=head.is_the_published_one,
+            load_seconds=round(self.seconds, 3),
+            load_host_peak_bytes=self.host_peak_bytes,
+            kernels=self.network.kernels.name,
+            load_device_peak_bytes=None if self.device.uses_host_memory else self.device_peak_bytes,
+            stored_dtype=self.stored_as or None,
+            ignored_tensors=self.stored.ignored or None,
+            sha256=[f"{file} {digest}" for file, digest in self.sha256.items()] or None,
+        )
+
+    def caveats(self) -> list[str]:
+        """What a reader must know of the device and the model before believing a figure."""
+        found = self.device.caveats()
+        if self.checkpoint.is_random:
+            found.append("The weights are random: speed and agreement are real, the answers mean nothing.")
+        elif self.checkpoint.name == MINIATURE:
+            found.append("The model is the embedded miniature: its speed says nothing about the 6B network.")
+        return found
+
+
+def _check_names(found: Mapping[str, Place], expected: Mapping[str, Tensor], name: str) -> None:
+    """Raise InputError naming every tensor that is missing, unexpected or wrongly shaped."""
+    problems = [f"{key} is missing" for key in expected if key not in found]
+    problems += [f"{key} is unexpected (in {place.file.name})" for key, place in found.items() if key not in expected]
+    problems += [
+        f"{key} (in {found[key].file.name}) has shape {found[key].shape} where config.json implies {tuple(tensor.shape)}"
+        for key, tensor in expected.items()
+        if key in found and found[key].shape != tuple(tensor.shape)
+    ]
+    if problems:
+        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
+        raise InputError(f"The weights of {name} do not fit its config.json: {'; '.join(problems[:5])}{more}.")
+
+
+def _read_weights(places: Mapping[str, Place], device: Device, dtype: torch.dtype) -> dict[str, Tensor]:
+    """All tensors, scanned for damage: memory-mapped where they can stay as they are, else each sent to the device as it is read."""
+    stay = device.uses_host_memory and all(place.dtype == dtype for place in places.values())
+    if stay:
+        tensors = mapped(places)
+    else:
+        tensors = {name: torch.empty(place.shape, dtype=dtype, device=device.torch_device) for name, place in places.items()}
+
+    def keep(chunk: Chunk) -> None:
+        part = tensors[chunk.name].view(-1)[chunk.begin : chunk.begin + len(chunk.values)]
+        part.copy_(chunk.values.to(device.torch_device))  # cast there
+
+    read_and_scan(places, (lambda _: None) if stay else keep, dtype)
+    return tensors
+
+
+def check_memory(checkpoint: Checkpoint, device: Device, dtype: torch.dtype) -> None:
+    """Raise InputError, before anything is loaded, where the weights alone need more memory than is free."""
+    with torch.device("meta"):
+        expected = InternViT(checkpoint.config).state_dict()
+    needed, free = sum(tensor.numel() for tensor in expected.values()) * dtype.itemsize, device.available_memory()
+    if needed > free:
+        raise InputError(
+            f"{checkpoint.name} needs {needed / 2**30:.1f} GiB for its weights in {dtype_name(dtype)}, and {device} has "
+            f"{free / 2**30:.1f} GiB free: free memory, choose another card, or use a 16-bit dtype."
+        )
+
+
+def _tensors(
+    checkpoint: Checkpoint, expected: Mapping[str, Tensor], device: Device, dtype: torch.dtype
+) -> tuple[dict[str, Tensor], StoredWeights]:
+    """The network's tensors on the device, and what the files hold."""
+    if checkpoint.is_random:
+        return random_weights(checkpoint.name, expected, device, dtype), StoredWeights((), 0)
+    found = places(checkpoint.shards)
+    wanted = {name: place for name, place in found.items() if not name.startswith(IGNORED)}
+    _check_names(wanted, expected, checkpoint.name)
+    check_index(checkpoint.shards, found)
+    dtypes = tuple(sorted({dtype_name(place.dtype) for place in wanted.values()}))
+    return _read_weights(wanted, device, dtype), StoredWeights(dtypes, len(found) - len(wanted))
+
+
+def load(checkpoint: Checkpoint, device: Device, dtype: torch.dtype, verify: bool = False) -> Loaded:
+    """Read or make the weights, straight to the device, into a network with those of the device's fused kernels that are trusted.
+
+    `verify` computes the SHA-256 of every file, for the record. Host memory beyond the final network is the 64 MiB read ahead.
+    Raises InputError when the weights are damaged, or do not fit the config or the memory.
+    """
+    check_memory(checkpoint, device, dtype)
+    with device.fall_backs() as fell_back:
+        kernels, verdicts = trusted_kernels(checkpoint.config, device, dtype)
+        with torch.device("meta"):
+            network = InternViT(checkpoint.config, kernels)
+        digests = {file.name: sha256(file) for file in checkpoint.shards} if verify else {}
+        reset_host_peak()
+        device.reset_peak_memory()
+        began = time.perf_counter()
+        try:
+            tensors, stored = _tensors(checkpoint, network.state_dict(), device, dtype)
+        except InputError as error:
+            seen = ", ".join(f"{name} {digest}" for name, digest in digests.items())
+            raise InputError(f"{error} SHA-256 here: {seen}." if seen else str(error)) from None
+        network.load_state_dict(tensors, strict=True, assign=True)
+        width = checkpoint.config.hidden_size
+        head = read_head(checkpoint.head, width) if checkpoint.head else random_head(width)
+        device.synchronize()
+    return Loaded(
+        checkpoint=checkpoint,
+        network=network.eval().requires_grad_(False),
+        head=head.module.to(device.torch_device).eval().requires_grad_(False),
+        head_source=head,
+        classes=head.classes,
+        device=device,
+        dtype=dtype,
+        stored=stored,
+        sha256=digests,
+        seconds=time.perf_counter() - began,
+        host_peak_bytes=host_peak(),
+        device_peak_bytes=device.peak_memory(),
+        kernel_verdicts=verdicts,
+        fell_back=tuple(fell_back),
+    )

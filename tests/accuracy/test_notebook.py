@@ -1,0 +1,48 @@
+"""The accuracy notebook itself over all six image sets, from the official files' formats to the record and the page."""
+
+from collections import OrderedDict
+
+import pytest
+import torch
+
+from ivit_helpers.images.imagenet import RULES
+from ivit_helpers.model.network import InternViT
+from ivit_helpers.record.parameters import AccuracyParameters
+from ivit_helpers.report import execute
+from tests.accuracy.test_questions import COUNT, independent_logits, labels_for, write
+from tests.builders import SMALL
+from tests.weights.test_head import official
+
+
+@pytest.fixture
+def official_files(model_folder, configuration):
+    """A folder of bfloat16 shards with the official head beside them, and the network and head that they hold, read by torch alone."""
+    head = official(SMALL.hidden_size, 1000)
+    content = {"model": OrderedDict(head.state_dict()), "max_accuracy": 88.23, "epoch": 9, "config": configuration}
+    torch.save(content, model_folder / "intern_vit_6b_224px_head.pth")
+    tensors = {}
+    for shard in model_folder.glob("*.bin"):
+        tensors |= {name: tensor.float() for name, tensor in torch.load(shard, weights_only=True).items()}
+    network = InternViT(SMALL).eval().requires_grad_(False)
+    network.load_state_dict(tensors)
+    return model_folder, network, head
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_notebook_gives_exactly_what_plain_loops_over_the_official_files_give(name, official_files, tmp_path):
+    folder, network, head = official_files
+    labels, top1, top5, counted = labels_for(name, independent_logits(network, head))
+    assert 0 < top1 < top5 < counted
+    text = write(name, labels, tmp_path / "set")
+    asked = AccuracyParameters(
+        model=str(folder), device="cpu", dtype="float32", data=str(tmp_path / "set"), image_set=name, labels=text, verify=True
+    )
+    found = execute.run_notebook("accuracy", asked, tmp_path / "out")
+    assert found.status == "passed", found.checks
+    [row] = found.rows
+    assert (row.top1_hits, row.top5_hits) == (top1, top5)
+    assert (row.images, row.scored, row.unlabelled) == (COUNT, counted, COUNT - counted)
+    assert (row.top1, row.top5) == (top1 / counted, top5 / counted)
+    assert found.model.head == "BatchNorm (folded) and Linear over class token and mean patch token"
+    assert len(found.model.sha256) == 2
+    assert f"{top1 / counted:.2%}" in (tmp_path / "out" / "accuracy.html").read_text()

@@ -1,0 +1,128 @@
+import copy
+import dataclasses
+import functools
+
+import pytest
+import torch
+from PIL import Image
+
+from ivit_helpers.accuracy import questions, statistics
+from ivit_helpers.accuracy.predictions import predict
+from ivit_helpers.errors import InputError
+from ivit_helpers.images import folders, labelled_images, transform
+from ivit_helpers.record import OUTCOMES
+from ivit_helpers.weights import checkpoint, loading
+from ivit_helpers.weights.loading import Loaded
+
+LEAST = 0.97
+
+
+@functools.cache
+def digits_top1(dtype=torch.float32, fault=None):
+    """Top-1 of the embedded miniature on its held-out digits, with one thing broken on purpose."""
+    from ivit_helpers import device
+
+    loaded = loading.load(checkpoint.find("tiny"), device.select("cpu"), dtype)
+    broken = fault(loaded) if fault else loaded
+    return statistics.score(predict(broken, folders.digits(), 40)).top1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_miniature_reads_its_held_out_digits(dtype):
+    assert digits_top1(dtype) >= LEAST
+
+
+class ShiftedTransform(transform.ImageTransform):
+    def crop(self, image):
+        whole = super().crop(image)
+        return whole.transform(whole.size, Image.Transform.AFFINE, (1, 0, 56, 0, 1, 0))
+
+
+def shifted_crop(loaded: Loaded) -> Loaded:
+    return dataclasses.replace(loaded, checkpoint=dataclasses.replace(loaded.checkpoint, transform=ShiftedTransform()))
+
+
+def swapped_labels(loaded: Loaded) -> Loaded:
+    names = list(loaded.classes)
+    names[3], names[4] = names[4], names[3]
+    return dataclasses.replace(loaded, classes=tuple(names))
+
+
+def without_query_norm(loaded: Loaded) -> Loaded:
+    for layer in loaded.network.encoder.layers:
+        layer.attn.q_norm = torch.nn.Identity()
+        layer.norm1 = torch.nn.Identity()
+    return loaded
+
+
+@pytest.mark.parametrize("fault", [shifted_crop, swapped_labels, without_query_norm])
+def test_a_fault_makes_the_accuracy_fall(fault):
+    assert digits_top1(fault=fault) < LEAST - 0.03
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes of three images, of which one is truncated and one is a text file."""
+    for label in ("0", "1"):
+        (tmp_path / label).mkdir()
+        for number in range(3):
+            Image.effect_noise((40, 40), 80).save(tmp_path / label / f"{number}.jpg")
+    path = tmp_path / "0" / "1.jpg"
+    path.write_bytes(path.read_bytes()[:200])
+    (tmp_path / "1" / "2.jpg").write_text("not an image")
+    return tmp_path
+
+
+def test_a_truncated_jpeg_is_listed_and_never_replaced(folder, tiny):
+    found = predict(tiny, folders.class_folders(folder), 2)
+    row = statistics.score(found)
+    assert (row.images, row.scored, row.unreadable) == (6, 4, 2)
+    listed = statistics.not_scored(found)
+    assert [path[-7:] for path in listed["path"]] == ["0/1.jpg", "1/2.jpg"]
+    assert listed["reason"].str.len().min() > 5
+
+
+def test_a_file_that_vanished_is_missing(folder, tiny):
+    found = folders.class_folders(folder)
+    (folder / "1" / "0.jpg").unlink()
+    assert statistics.score(predict(tiny, found, 4)).missing == 1
+
+
+def test_every_outcome_adds_up(folder, tiny):
+    row = statistics.score(predict(tiny, folders.class_folders(folder), 4))
+    assert sum(getattr(row, name) for name in OUTCOMES) == row.images
+
+
+def test_a_non_finite_logit_is_no_prediction(folder, tiny):
+    head = copy.deepcopy(tiny.head)
+    head.head.bias.data[7] = float("nan")
+    row = statistics.score(predict(dataclasses.replace(tiny, head=head), folders.class_folders(folder), 4))
+    assert (row.scored, row.nonfinite, row.top1) == (0, 4, None)
+
+
+def test_synthetic_images_are_unlabelled_and_claim_nothing(tiny):
+    found = predict(tiny, labelled_images.synthetic_images(5, 0), 2)
+    row = statistics.score(found)
+    assert (row.images, row.unlabelled, row.scored) == (5, 5, 0)
+    assert not questions.claims_accuracy(row, tiny)
+    assert [int(n) for n in found.batches["images"]] == [2, 2, 1]
+
+
+def test_predictions_do_not_depend_on_the_batch_size(tiny):
+    some = folders.digits().drawn(12, 0)
+    one, many = (predict(tiny, some, size).table["class1"].tolist() for size in (1, 12))
+    assert one == many
+
+
+def test_wilson_intervals_are_the_known_ones():
+    # Newcombe 1998, table I: 81 of 263
+    assert statistics.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert statistics.wilson(10, 10)[1] == pytest.approx(1.0)
+
+
+def test_more_classes_than_the_model_knows_is_told(tiny, tmp_path):
+    for number in range(11):
+        (tmp_path / f"class{number}").mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / f"class{number}" / "x.png")
+    with pytest.raises(InputError, match="has 11 classes and the model tells 10 apart"):
+        predict(tiny, folders.class_folders(tmp_path), 4)

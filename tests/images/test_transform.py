@@ -1,0 +1,146 @@
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ivit_helpers.errors import InputError
+from ivit_helpers.images import folders, transform
+from ivit_helpers.images.transform import ImageTransform
+from tests.images.make_goldens import GOLDENS as GOLDENS_FILE
+from tests.images.make_goldens import checksum, picture
+
+
+def ramp(width, height):
+    """Each pixel tells its place, so that a shifted crop shows."""
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    return Image.fromarray(np.stack([x % 256, y % 256, (x + y) % 256], -1).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "left", "top"),
+    [(224, 224, 0, 0), (500, 224, 138, 0), (224, 227, 0, 2), (227, 224, 2, 0), (224, 225, 0, 0), (226, 224, 1, 0), (229, 224, 2, 0)],
+)
+def test_the_centre_crop_rounds_half_to_even_as_torchvision_does(width, height, left, top):
+    cropped = np.array(ImageTransform().crop(ramp(width, height)))
+    assert tuple(cropped[0, 0, :2]) == (left, top)
+    assert cropped.shape == (224, 224, 3)
+
+
+def test_the_long_side_is_cut_to_a_whole_pixel():
+    # torchvision: int(224 * 500 / 334) = 335, margin 111, 111 / 2 = 55.5 -> 56
+    image = ramp(500, 334)
+    expected = image.resize((335, 224), Image.Resampling.BICUBIC).crop((56, 0, 280, 224))
+    assert np.array_equal(np.array(ImageTransform().crop(image)), np.array(expected))
+
+
+def test_pixel_values_are_normalised_by_channel():
+    pixels = ImageTransform()(Image.new("RGB", (300, 300), (255, 0, 128)))
+    assert pixels.shape == (3, 224, 224)
+    expected = [
+        (value / 255 - mean) / std for value, mean, std in zip((255, 0, 128), transform.IMAGENET_MEAN, transform.IMAGENET_STD, strict=True)
+    ]
+    assert pixels[:, 5, 5].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("written", [224, {"shortest_edge": 224}, {"height": 224, "width": 224}])
+def test_sizes_are_read_from_every_form_of_the_processor_config(written):
+    assert ImageTransform.from_json({"size": written, "crop_size": written}).size == 224
+
+
+def test_modes_are_handled_on_purpose(tmp_path):
+    grey = Image.new("L", (4, 4), 100)
+    grey.save(tmp_path / "grey.png")
+    palette = Image.new("RGBA", (4, 4), (10, 200, 30, 0)).convert("P")
+    palette.save(tmp_path / "palette.png", transparency=0)
+    Image.fromarray(np.full((4, 4), 0x8000, np.uint16)).save(tmp_path / "deep.png")
+    Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "print.jpg")
+    assert transform.read_image(tmp_path / "grey.png").getpixel((0, 0)) == (100, 100, 100)
+    assert transform.read_image(tmp_path / "palette.png").mode == "RGB"
+    assert transform.read_image(tmp_path / "deep.png").getpixel((0, 0)) == (128, 128, 128)
+    assert transform.read_image(tmp_path / "print.jpg").mode == "RGB"
+
+
+def test_an_exif_orientation_is_left_alone_as_in_the_official_evaluation(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    ramp(30, 20).save(tmp_path / "turned.png", exif=exif)
+    assert transform.read_image(tmp_path / "turned.png").size == (30, 20)
+
+
+def test_class_folders_become_labels_in_name_order(tmp_path):
+    for label in ("b", "a"):
+        (tmp_path / label).mkdir()
+        ramp(8, 8).save(tmp_path / label / "x.png")
+    (tmp_path / "a" / "notes.txt").write_text("no image")
+    found = folders.class_folders(tmp_path)
+    assert found.classes == ["a", "b"]
+    assert [(path.parent.name, label) for path, label in zip(found.paths, found.labels, strict=True)] == [("a", 0), ("b", 1)]
+
+
+def test_a_folder_without_images_is_told(tmp_path):
+    with pytest.raises(InputError, match="holds no class folders with images"):
+        folders.class_folders(tmp_path)
+    with pytest.raises(InputError, match="There is no folder"):
+        folders.class_folders(tmp_path / "absent")
+
+
+def test_a_draw_is_repeatable_and_depends_on_the_seed():
+    draws = [folders.digits().drawn(20, seed).paths for seed in (0, 0, 1)]
+    assert draws[0] == draws[1] != draws[2]
+    assert len(set(draws[0])) == 20
+
+
+GOLDENS = json.loads(GOLDENS_FILE.read_text())
+
+
+@pytest.mark.parametrize(("width", "height", "pixels", "values"), GOLDENS["sizes"])
+def test_pixels_and_values_are_torchvisions(width, height, pixels, values):
+    """Equal to the bit, by one of the two ways in which versions of Pillow shrink high pictures."""
+    image = picture(width, height)
+    assert checksum(np.array(ImageTransform().crop(image))) in pixels, GOLDENS["made_with"]
+    assert checksum(ImageTransform()(image).numpy()) in values
+
+
+def test_the_goldens_hold_every_margin_and_both_directions():
+    margins = {(int(224 * max(w, h) / min(w, h)) - 224) % 4 for w, h, *_ in GOLDENS["sizes"] if w < h}
+    assert margins == {0, 1, 2, 3} == {(int(224 * w / h) - 224) % 4 for w, h, *_ in GOLDENS["sizes"] if w > h}
+
+
+def test_a_file_that_makes_the_decoder_stumble_is_a_plain_error(tmp_path):
+    ramp(64, 64).save(tmp_path / "x.png")
+    whole = (tmp_path / "x.png").read_bytes()
+    for cut in range(10, len(whole) - 20, 97):
+        with pytest.raises((OSError, ValueError)):
+            transform.read_image(io.BytesIO(whole[:cut] + bytes(20)))
+
+
+def test_an_image_of_too_many_pixels_is_a_plain_error(tmp_path, monkeypatch):
+    ramp(64, 64).save(tmp_path / "x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ValueError, match="DecompressionBombError"):
+        transform.read_image(tmp_path / "x.png")
+
+
+def test_folders_that_are_numbers_name_class_indices(tmp_path):
+    for label in ("10", "2", "0"):
+        (tmp_path / label).mkdir()
+        ramp(8, 8).save(tmp_path / label / "x.png")
+    found = folders.class_folders(tmp_path)
+    assert [(path.parent.name, label) for path, label in zip(found.paths, found.labels, strict=True)] == [("0", 0), ("10", 10), ("2", 2)]
+    assert len(found.classes) == 11
+
+
+def test_hidden_folders_are_no_classes(tmp_path):
+    for name in ("0", "2", ".ipynb_checkpoints"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (20, 20)).save(tmp_path / name / "x.png")
+    found = folders.class_folders(tmp_path)
+    assert (list(found.labels), list(found.classes)) == ([0, 2], ["0", "1", "2"])
+
+
+def test_a_picture_too_narrow_to_be_resized_is_a_plain_error():
+    with pytest.raises(ValueError, match="1 x 60000 pixels are too narrow: resized it would be 13,440,000 pixels long"):
+        ImageTransform().crop(Image.new("RGB", (1, 60000)))
+    assert ImageTransform().crop(Image.new("RGB", (100, 50000))).size == (224, 224)

@@ -1,0 +1,83 @@
+import pytest
+import torch
+
+from ivit_helpers.errors import InputError
+from ivit_helpers.measure import peer
+from ivit_helpers.model import rounding
+from ivit_helpers.model.network import SHAPES, ClassificationHead, InternViT, InternViTConfig
+from tests.builders import FUSED, SMALL, randomised
+
+LAYER_NORM = InternViTConfig(64, 3, 4, 128, 56, norm_type="layer_norm", qk_normalization=False, qkv_bias=True)
+
+
+def distance(config, dtype=torch.float32, kernels=None):
+    """(ours, transformers') relative error against float64 for float32, float32 for bfloat16, on shared random weights."""
+    network = randomised(config).to(dtype)
+    pixels = torch.randn(2, 3, config.image_size, config.image_size, generator=torch.Generator().manual_seed(1))
+    wide = rounding.reference_dtype(dtype)
+    ours = network.sharing_weights(kernels) if kernels else network
+    exact = InternViT(config).to(wide)
+    exact.load_state_dict({name: tensor.to(wide) for name, tensor in network.state_dict().items()})
+    with torch.inference_mode():
+        truth = exact.eval()(pixels)
+        return [rounding.relative_error(run(pixels), truth) for run in (ours, peer.Peer(network))]
+
+
+def test_the_published_network_has_the_published_number_of_tensors_parameters_and_operations():
+    with torch.device("meta"):
+        state = InternViT(SHAPES["6b-224"]).state_dict()
+    assert len(state) == 628
+    assert sum(tensor.numel() for tensor in state.values()) == 5_902_793_600
+    assert SHAPES["6b-224"].flops_per_image / 2e9 == pytest.approx(1536.6, abs=0.1)
+
+
+@pytest.mark.parametrize("config", [SMALL, LAYER_NORM], ids=["rms_norm", "layer_norm"])
+@pytest.mark.parametrize("kernels", [None, FUSED], ids=["plain", "fused"])
+def test_it_agrees_with_transformers_in_float32(config, kernels):
+    ours, theirs = distance(config, kernels=kernels)
+    assert ours <= 1e-5
+    assert theirs <= 1e-5
+
+
+def test_in_bfloat16_it_rounds_no_worse_than_transformers():
+    ours, theirs = distance(SMALL, torch.bfloat16)
+    assert ours <= 1.1 * theirs
+
+
+def test_normalising_the_key_with_the_querys_weight_changes_the_answer():
+    # Exchanging the two weights would not: each channel of the scores takes their product.
+    network = randomised(SMALL)
+    state = {name: network.state_dict()[name.replace("k_norm", "q_norm")] for name in network.state_dict()}
+    other = InternViT(SMALL).eval()
+    other.load_state_dict(state)
+    pixels = torch.randn(1, 3, 56, 56)
+    with torch.inference_mode():
+        assert rounding.relative_error(other(pixels), network(pixels)) > 1e-4
+
+
+def test_another_image_size_resizes_the_position_embedding():
+    with torch.inference_mode():
+        assert randomised(SMALL)(torch.randn(1, 3, 70, 84)).shape == (1, 1 + 5 * 6, 64)
+
+
+def test_a_twin_with_other_kernels_shares_every_tensor(small_network):
+    twin = small_network.sharing_weights(FUSED)
+    for (name, ours), theirs in zip(small_network.state_dict().items(), twin.state_dict().values(), strict=True):
+        assert ours.data_ptr() == theirs.data_ptr(), name
+
+
+def test_the_head_is_class_token_and_mean_patch_token_through_batchnorm_and_linear():
+    head = ClassificationHead(4, 3).eval()
+    head.norm.running_mean.normal_()
+    head.norm.running_var.uniform_(0.5, 2)
+    hidden = torch.randn(2, 5, 4)
+    features = torch.cat([hidden[:, 0], hidden[:, 1:].mean(1)], 1)
+    normed = (features - head.norm.running_mean) / (head.norm.running_var + 1e-6).sqrt()
+    torch.testing.assert_close(head(hidden), normed @ head.head.weight.T + head.head.bias)
+
+
+def test_a_config_that_cannot_be_is_refused_in_a_sentence():
+    with pytest.raises(InputError, match="does not divide into 7 attention heads"):
+        InternViTConfig(hidden_size=64, num_attention_heads=7)
+    with pytest.raises(InputError, match="norm_type 'batch_norm' is not known"):
+        InternViTConfig(norm_type="batch_norm")

@@ -1,0 +1,178 @@
+"""How runs end, told truthfully. Small notebooks stand in for the real ones, which the last test runs end to end."""
+
+import gc
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from click.testing import CliRunner
+
+from ivit_helpers.__main__ import main
+from ivit_helpers.record import record
+from ivit_helpers.record.parameters import SmokeParameters
+from ivit_helpers.report import execute, page
+
+BEGIN = (
+    "from ivit_helpers.record import SmokeParameters, of_notebook, start\n"
+    "run = start(of_notebook(SmokeParameters, globals()))\n"
+    "run.check('first', True, 'fine')"
+)
+FINISH = "run.finish('key figure 42')"
+
+
+@pytest.fixture
+def ended(tmp_path, monkeypatch):
+    """Run a notebook of the given cells as the smoke notebook and return its record and its page."""
+
+    def run(*cells, kernel="python3", timeout=None):
+        source = "# Parameters\nmodel = 'tiny'\nout = ''"
+        notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": kernel, "display_name": kernel, "language": "python"}})
+        notebook.cells = [nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]}), *map(nbformat.v4.new_code_cell, cells)]
+        folder = tmp_path / "notebooks"
+        folder.mkdir(exist_ok=True)
+        nbformat.write(notebook, folder / "smoke.ipynb")
+        monkeypatch.setattr(execute, "NOTEBOOKS", folder)
+        found = execute.run_notebook("smoke", SmokeParameters(), tmp_path / "run{1}", timeout)
+        return found, (tmp_path / "run{1}" / "smoke.html").read_text()
+
+    return run
+
+
+def test_a_whole_run_passes_whatever_kernel_the_notebook_names(ended):
+    found, page = ended(BEGIN, FINISH, kernel="a-kernel-that-is-not-there")
+    assert (found.status, found.headline) == ("passed", "key figure 42")
+    assert "Passed: all 2 checks. key figure 42." in page
+
+
+def test_a_run_leaves_no_sockets_behind(ended, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(execute.tempfile, "tempdir", str(tmp_path))
+    ended(BEGIN, FINISH)
+    gc.collect()
+    assert {entry.name for entry in tmp_path.iterdir()} == {"notebooks", "run{1}"}
+
+
+def test_the_kernel_is_this_very_python(ended):
+    found, _ = ended(BEGIN, "import sys; run.check('python', True, sys.executable)", FINISH)
+    assert {check.name: check.detail for check in found.checks}["python"] == sys.executable
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "DeadKernelError"),
+        ("import sys; sys.exit(0)", "SystemExit|kernel"),
+        ("raise RuntimeError('the card fell out')", "RuntimeError: the card fell out"),
+        ("while True: pass", "[Tt]ime"),
+    ],
+    ids=["killed", "sys.exit", "exception", "timeout"],
+)
+def test_a_run_that_stops_early_is_red_and_its_missing_cells_are_marked(ended, cell, reason):
+    found, page = ended(BEGIN, cell, FINISH, timeout=4 if "while" in cell else None)
+    assert found.status == "incomplete"
+    [check] = [check for check in found.checks if check.name == execute.RAN_TO_ITS_END]
+    assert check.status == "failed"
+    assert re.search(reason, check.detail)
+    assert "This cell did not run" in page
+    assert "Did not finish" in page
+    assert "Passed" not in page
+
+
+def test_a_failed_check_fails_the_run(ended):
+    found, page = ended(BEGIN, "run.check('second', False, 'off by 3')", FINISH)
+    assert found.status == "failed"
+    assert "Failed: second." in page
+
+
+def test_an_earlier_record_in_the_same_folder_does_not_speak_for_a_broken_run(ended):
+    ended(BEGIN, FINISH)
+    found, _ = ended("raise ValueError('before the record')")
+    assert found.status == "incomplete"
+    assert not found.headline
+
+
+def test_an_input_error_reaches_the_reader_as_one_sentence(ended):
+    found, page = ended("from ivit_helpers.errors import InputError\nraise InputError('Give it a folder.')")
+    assert "Give it a folder; " in found.checks[-1].detail
+    assert '<pre class="error">InputError: Give it a folder.\n</pre>' in page
+
+
+def test_progress_bars_are_not_in_the_page(ended):
+    _, page = ended(
+        BEGIN,
+        "import sys\nfor i in range(5): print(f'\\r{i} of 5 |##|', end='', file=sys.stderr)\nprint('\\r   ', end='', file=sys.stderr)",
+        FINISH,
+    )
+    assert "of 5 |##|" not in page.split("<summary>messages")[-1] or "messages" not in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["run", "benchmark", "-p", "batch_sise=2"], "did you mean batch_sizes?"),
+        (["run", "benchmark", "-p", "batch_sizes=[0]"], "Allowed: batch sizes to sweep"),
+        (["run", "smoke", "-p", "model=/no/such"], "is no folder on this machine"),
+        (["run", "accuracy", "-p", "data=/no/such"], "There is no folder /no/such"),
+        (["run", "smoke", "-p", "image_path=/no/such.jpg"], "does not exist"),
+    ],
+)
+def test_bad_parameters_end_with_2_and_start_nothing(arguments, sentence, tmp_path):
+    result = CliRunner().invoke(main, [*arguments, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert sentence in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_index_lists_every_run_and_survives_a_broken_record(tmp_path):
+    for name, status in (("one", "passed"), ("two", "failed")):
+        folder = tmp_path / name
+        folder.mkdir()
+        record.write(record.SmokeRecord(started="2026-01-02T03:04:05+00:00", status=status), folder / "smoke.json")
+        (folder / "smoke.html").write_text("page")
+    (tmp_path / "three").mkdir()
+    (tmp_path / "three" / "accuracy.json").write_text('{"schema": 1, "note')
+    index = page.write_index(tmp_path).read_text()
+    assert 'href="one/smoke.html"' in index
+    assert 'href="two/smoke.html"' in index
+    assert "The record cannot be read" in index
+
+
+def shown_outside(page: str) -> list[str]:
+    """Every address in the page that a browser would fetch."""
+    return [
+        address
+        for address in re.findall(r'(?:src|href|srcset)="([^"]*)"|url\(([^)]*)\)|@import', page)
+        if re.match("https?:|//", "".join(address))
+    ]
+
+
+def test_the_three_reports_from_one_command(tmp_path):
+    chosen = ["-p", "device=cpu", "-p", "dtype=float32", "-p", "batch_sizes=[1,2]", "-p", "repeats=3", "-p", "limit=60", "-p", "warmup=0"]
+    command = [sys.executable, "-m", "ivit_helpers", "run", *chosen, "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], env={**os.environ, "TQDM_DISABLE": "1"})
+    assert done.returncode in (0, 1), done.stderr
+    for name in ("smoke", "benchmark", "accuracy"):
+        found, page = record.read(tmp_path / f"{name}.json"), (tmp_path / f"{name}.html").read_text()
+        failed = [check for check in found.checks if check.status == "failed"]
+        assert not [check for check in failed if check.name != "accuracy"], failed  # 60 images are too few to demand 97 %
+        assert found.status != "incomplete"
+        assert not shown_outside(page)
+        assert "<script" not in page
+        assert len(page) < 1_000_000
+        images = re.findall(r"<img [^>]*>", page)
+        assert all(re.search('alt="[^"]{5,}"', image) for image in images)
+        assert len(images) >= 2
+        assert "prefers-color-scheme: dark" in page
+        assert f"{name}:" in done.stdout
+    rows = json.loads((tmp_path / "benchmark.json").read_text())["rows"]
+    assert {(row["implementation"], row["batch_size"]) for row in rows} == {
+        (i, b) for i in ("fused", "plain", "transformers") for b in (1, 2)
+    }
+    assert all(row["images_per_s"] > 0 and row["relative_error"] < 1e-5 for row in rows)
+    assert rows[0]["ratio"]["baseline"] == "transformers"
+    assert (tmp_path / "accuracy_predictions.csv").read_text().count("\n") == 61

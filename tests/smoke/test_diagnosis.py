@@ -1,0 +1,66 @@
+"""The fall back ladder, with faults that one rung each gets around."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ivit_helpers.model import kernels
+from ivit_helpers.smoke import diagnosis
+from ivit_helpers.weights import checkpoint, loading
+from tests.builders import FUSED
+
+
+@pytest.fixture
+def failing(cpu, model_folder):
+    """A loaded network whose fused GELU fails on what `fails` says of its input."""
+
+    def make(fails, dtype=torch.bfloat16):
+        def gelu(x):
+            if fails(x):
+                raise RuntimeError("the kernel gave up\nstack")
+            return kernels.plain_gelu(x)
+
+        loaded = loading.load(checkpoint.find(str(model_folder)), cpu, dtype)
+        return replace(loaded, network=loaded.network.sharing_weights(replace(FUSED, gelu=gelu)))
+
+    return make
+
+
+def once():
+    calls = []
+    return lambda x: not calls and not calls.append(x)
+
+
+@pytest.mark.parametrize(
+    ("fails", "worked", "next_step"),
+    [
+        (lambda x: x.dtype == torch.bfloat16, ["float32", "plain kernels"], "dtype='float32'"),
+        (lambda x: len(x) > 1, ["one image", "plain kernels"], "smaller batch_size"),
+        (lambda x: True, ["plain kernels"], "implementations=['plain']"),
+    ],
+    ids=["dtype", "batch", "kernel"],
+)
+def test_the_first_rung_that_works_decides_the_advice(failing, fails, worked, next_step):
+    rungs = diagnosis.ladder(failing(fails), 4)
+    assert [rung.name for rung in rungs if rung.worked] == worked
+    assert rungs[0].outcome == "RuntimeError: the kernel gave up"
+    assert next_step in diagnosis.advice(rungs)
+
+
+def test_a_failure_that_does_not_come_back_is_called_so(failing):
+    loaded = failing(once())
+    with pytest.raises(RuntimeError), loaded.device.inference():
+        loaded.network(torch.zeros(1, 3, 56, 56))
+    assert "not deterministic" in diagnosis.advice(diagnosis.ladder(loaded, 2))
+
+
+def test_rungs_that_cannot_be_tried_say_why(failing):
+    rungs = {rung.name: rung for rung in diagnosis.ladder(failing(lambda x: True, torch.float32), 1)}
+    assert rungs["float32"].outcome == "not tried: the run is already in float32"
+    assert rungs["one image"].outcome == "not tried: the batch is already one image"
+
+
+def test_when_nothing_helps_the_versions_are_to_be_checked(failing, monkeypatch):
+    monkeypatch.setattr(diagnosis, "why_it_fails", lambda *_: "RuntimeError: no")
+    assert diagnosis.advice(diagnosis.ladder(failing(lambda x: True), 2)) == diagnosis.NOTHING_HELPED

@@ -1,0 +1,40 @@
+import os
+
+import torch
+
+from ivit_helpers.device import npu
+from ivit_helpers.smoke import operators
+
+WARNING = (
+    "[W1123 12:00:00 compiler.cpp:1] Warning: CAUTION: The operator 'aten::topk' is not currently supported on the NPU backend "
+    "and will fall back to run on the CPU. This may have performance implications. (function npu_cpu_fallback)"
+)
+
+
+def test_operators_are_counted_with_the_device_they_ran_on_and_views_are_not(cpu):
+    x = torch.ones(3, 4)
+    audit = operators.audited(lambda: torch.exp(x.T.reshape(2, 6) @ torch.ones(6, 1)), cpu)
+    assert audit.calls["aten::mm", "cpu"] == 1
+    assert audit.calls["aten::exp", "cpu"] == 1
+    assert not [name for name, _ in audit.calls if name in {"aten::t", "aten::view", "aten::transpose"}]
+
+
+def test_a_fall_back_is_heard_though_it_is_written_past_python(capfd):
+    card = npu.NPU(torch.device("cpu"), "a card")
+    audit = operators.audited(lambda: os.write(2, f"{WARNING}\n{WARNING}\n".encode()), card)
+    assert audit.fell_back == ["aten::topk"]
+    assert capfd.readouterr().err.count("CAUTION") == 2, "what was heard is passed on"
+
+
+def test_an_operator_that_fails_is_named(cpu):
+    audit = operators.audited(lambda: torch.ones(2, 3) @ torch.ones(2, 3), cpu)
+    assert list(audit.refused) == ["aten::mm"]
+    assert "RuntimeError" in audit.refused["aten::mm"]
+
+
+def test_lines_without_a_fall_back_say_nothing():
+    with npu.NPU(torch.device("cpu"), "a card").fall_backs() as fell_back:
+        os.write(2, b"UserWarning: The operator 'aten::topk' is slow\n\nCAUTION\n")
+    assert fell_back == []
+    assert operators.Audit.is_fused("npu::npu_rms_norm")
+    assert not operators.Audit.is_fused("aten::mul")

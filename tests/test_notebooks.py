@@ -1,0 +1,56 @@
+"""The notebooks' own cells in this process, as both kinds of CPU: one with 16-bit matrix instructions, and one without."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from ivit_helpers.device import cpu
+from ivit_helpers.paths import NOTEBOOKS
+
+
+def executed(name, **given):
+    """The namespace that a notebook's code cells leave, with these parameters in place of its own."""
+    cells = [cell for cell in json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())["cells"] if cell["cell_type"] == "code"]
+    namespace = {}
+    for cell in cells:
+        exec("".join(cell["source"]), namespace)
+        if "parameters" in cell["metadata"].get("tags", []):
+            namespace |= given
+    return SimpleNamespace(**namespace)
+
+
+@pytest.fixture(params=[(True, "bfloat16"), (False, "float32")], ids=["with 16-bit instructions", "without 16-bit instructions"])
+def automatic_dtype(request, monkeypatch):
+    """What dtype=auto means on this kind of CPU."""
+    has_instructions, dtype = request.param
+    monkeypatch.setattr(cpu, "multiplies_natively", lambda dtype: has_instructions)
+    return dtype
+
+
+@pytest.fixture
+def given(model_folder, tmp_path):
+    return {"model": str(model_folder), "device": "cpu", "dtype": "auto", "out": str(tmp_path / "out")}
+
+
+LIMIT = {"bfloat16": 2e-2, "float32": 1e-5}
+
+
+def test_the_smoke_notebook_passes_in_the_automatic_dtype(automatic_dtype, given):
+    record = executed("smoke", **given, batch_size=2, warmup=0).run.record
+    assert (record.status, record.model.dtype, record.rows[0].dtype) == ("passed", automatic_dtype, automatic_dtype), record.checks
+    assert record.rows[0].relative_error < LIMIT[automatic_dtype]
+
+
+def test_the_benchmark_notebook_passes_in_the_automatic_dtype(automatic_dtype, given):
+    record = executed("benchmark", **given, batch_sizes=[1, 2], warmup=0, repeats=3).run.record
+    assert (record.status, record.model.dtype) == ("passed", automatic_dtype), record.checks
+    assert {row.dtype for row in record.rows} == {automatic_dtype}
+    assert all(row.images_per_s > 0 and row.relative_error < LIMIT[automatic_dtype] for row in record.rows)
+
+
+def test_the_accuracy_notebook_scores_in_the_automatic_dtype(automatic_dtype, given):
+    namespace = executed("accuracy", **given, data="synthetic", limit=4, batch_size=2)
+    assert namespace.run.record.status == "passed", namespace.run.record.checks
+    assert namespace.loaded.dtype == getattr(torch, automatic_dtype)

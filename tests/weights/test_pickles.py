@@ -1,0 +1,121 @@
+import os
+import pickle
+import struct
+import zipfile
+from collections import OrderedDict
+
+import pytest
+import torch
+
+from ivit_helpers.errors import InputError
+from ivit_helpers.weights.pickles import Inert, read_pickle
+
+
+def values(path, tensor):
+    """What lies in the file where a tensor's data are said to lie."""
+    offset = tensor.untyped_storage()._checkpoint_offset
+    return torch.frombuffer(bytearray(path.read_bytes()[offset : offset + tensor.nbytes]), dtype=tensor.dtype)
+
+
+def test_tensors_come_back_exactly_and_a_configuration_object_is_inert(tmp_path, configuration):
+    tensor = torch.randn(3, 4)
+    torch.save({"model": OrderedDict(weight=tensor), "epoch": 7, "config": configuration}, tmp_path / "head.pth")
+    content = read_pickle(tmp_path / "head.pth", published=False)
+    assert content["model"]["weight"].shape == (3, 4)
+    assert torch.equal(values(tmp_path / "head.pth", content["model"]["weight"]), tensor.flatten())
+    assert content["epoch"] == 7
+    assert type(content["config"]) is Inert
+    assert content["config"]["MODEL"] == {"TYPE": "intern_vit_6b"}
+    assert not vars(content["config"])
+
+
+def test_parameters_and_16_bit_and_whole_numbers_come_back(tmp_path):
+    kept = {"a": torch.nn.Parameter(torch.randn(2)), "b": torch.randn(5).bfloat16(), "c": torch.tensor(3)}
+    torch.save(kept, tmp_path / "x.pth")
+    content = read_pickle(tmp_path / "x.pth", published=False)
+    for name, tensor in kept.items():
+        assert torch.equal(values(tmp_path / "x.pth", content[name]), tensor.detach().flatten()), name
+
+
+class Calls:
+    def __init__(self, function, *arguments):
+        self.reduced = function, arguments
+
+    def __reduce__(self):
+        return self.reduced
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (os.system, r"(posix|os|nt)\.system"),
+        (eval, r"__builtin__\.eval"),
+        (getattr, r"__builtin__\.getattr"),
+        (torch.load, r"torch(\.serialization)?\.load"),
+        (torch.hub.load, r"torch\.hub\.load"),
+    ],
+)
+def test_a_pickle_that_calls_anything_else_is_refused_by_name_and_runs_nothing(tmp_path, function, name):
+    witness = tmp_path / "ran"
+    torch.save({"x": Calls(function, f"touch {witness}")}, tmp_path / "x.pth")
+    with pytest.raises(InputError, match=f"x.pth is refused: it names {name}, which is neither a tensor nor"):
+        read_pickle(tmp_path / "x.pth", published=False)
+    assert not witness.exists()
+
+
+def rewritten(path, records):
+    """The file again, some of its zip records replaced."""
+    with zipfile.ZipFile(path) as archive:
+        kept = {info.filename: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in (kept | {f"{path.stem}/{name}": content for name, content in records.items()}).items():
+            archive.writestr(name, content)
+
+
+def test_a_pickle_that_changes_a_function_is_refused(tmp_path):
+    path = tmp_path / "x.pth"
+    torch.save({}, path)
+    # Name the function, then set its state to (None, {"__defaults__": (1,)}).
+    rewritten(path, {"data.pkl": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}X\x0c\x00\x00\x00__defaults__K\x01\x85s\x86b."})
+    with pytest.raises(InputError, match="x.pth is refused: it sets __defaults__ on a function"):
+        read_pickle(path, published=False)
+
+
+def test_a_torchscript_program_is_refused(tmp_path):
+    path = tmp_path / "program.pth"
+    torch.save({"x": torch.zeros(1)}, path)
+    rewritten(path, {"constants.pkl": b""})  # the record by which torch.load knows a program
+    with pytest.raises(InputError, match="program.pth is refused: it is a TorchScript program"):
+        read_pickle(path, published=False)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x02}.", b"<html>", b"PK\x03\x04"])
+def test_a_file_that_torch_did_not_write_is_told(tmp_path, content):
+    (tmp_path / "x.pth").write_bytes(content)
+    with pytest.raises(InputError, match=r"x.pth cannot be read as weights \("):
+        read_pickle(tmp_path / "x.pth", published=False)
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_a_pickle_of_the_older_format_with_an_archive_behind_it_is_refused_and_writes_nothing(tmp_path, published):
+    """torch.load goes by the beginning, a zip archive is known by its end; the older reader writes patches of a class's source."""
+    path, witness = tmp_path / "head.pth", tmp_path / "written"
+
+    def text(content):
+        return b"X" + struct.pack("<I", len(content)) + content.encode()
+
+    named = b"ctorch._utils\n_rebuild_tensor_v2\nN}(" + text("dump_patches") + b"\x88" + text("__name__") + text(str(witness)) + b"u\x86b"
+    container = b"\x80\x02(" + text("module") + named + text("src") + text("any line") + b"tQ."
+    sizes = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    older = b"".join(pickle.dumps(part, 2) for part in (torch.serialization.MAGIC_NUMBER, 1001, sizes))
+    path.write_bytes(older + container + pickle.dumps([], 2))
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "plain.pth")
+    with zipfile.ZipFile(tmp_path / "plain.pth") as source, zipfile.ZipFile(path, "a") as target:
+        for item in source.infolist():
+            target.writestr(item.filename, source.read(item))
+    assert zipfile.is_zipfile(path)
+    with pytest.raises(
+        InputError, match="head.pth cannot be read as weights .torch.save, since torch 1.6, writes archives that begin otherwise"
+    ):
+        read_pickle(path, published=published)
+    assert not list(tmp_path.glob("written*"))
