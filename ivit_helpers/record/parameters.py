@@ -149,7 +149,7 @@ def _sentence(notebook: str, kind: type[Parameters], problem: Mapping[str, Any])
     name, known = str(problem["loc"][0]), list(kind.model_fields)
     if problem["type"] == "extra_forbidden":
         return f"{notebook} has no parameter {name} (given {problem['input']!r}): {_nearest(name, known)}It knows {', '.join(known)}."
-    return f"{notebook} cannot use {name}={problem['input']!r}: {problem['msg']}. Allowed: {kind.model_fields[name].description}."
+    return f"{notebook} cannot use {name}={problem['input']!r}. Allowed: {kind.model_fields[name].description}."
 
 
 def validate(kind: type[P], given: Mapping[str, Any]) -> P:
