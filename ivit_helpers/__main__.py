@@ -85,11 +85,11 @@ def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, ce
 def check(notebooks: tuple[str, ...], given: tuple[str, ...]) -> None:
     """Say what device a run would use, and everything that would keep it from running; nothing is loaded.
 
-    Without a notebook, those that know all the given parameters are checked. Exit code 2 when a run cannot start.
+    Without a notebook, the first that knows all the given parameters is checked. Exit code 2 when a run cannot start.
     """
     try:
         pairs = parse(given)
-        names = notebooks or tuple(name for name in ALL if pairs.keys() <= NOTEBOOKS[name].model_fields.keys()) or ALL
+        names = notebooks or [name for name in ALL if pairs.keys() <= NOTEBOOKS[name].model_fields.keys()][:1] or ALL
         chosen = share_out(names, pairs)
     except InputError as error:
         _refuse([error])
@@ -146,7 +146,7 @@ def _check_device(given: Parameters) -> None:
         _select(given)
         return
     words = [f"-p{key}={value}" for key, value in (("model", given.model), ("device", given.device), ("dtype", given.dtype))]
-    done = subprocess.run([sys.executable, "-m", "ivit_helpers", "check", *words], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "ivit_helpers", "check", ALL[0], *words], capture_output=True, text=True, check=False)
     if done.returncode == BAD_INPUT:
         raise InputError(done.stderr.strip().splitlines()[-1].removeprefix("ivit: "))
     if done.returncode:

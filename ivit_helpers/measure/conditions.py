@@ -35,14 +35,14 @@ def _load() -> float | None:
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
-def _busy_seconds() -> float:
+def busy_seconds() -> float:
     """Seconds that all cores together have worked, or were taken by the hypervisor, since the machine started."""
     times = psutil.cpu_times()._asdict()
     counted_twice = times.get("guest", 0.0) + times.get("guest_nice", 0.0)  # Linux has these in user and nice as well
     return float(sum(times.values()) - times["idle"] - times.get("iowait", 0.0) - counted_twice)
 
 
-def _own_seconds() -> float:
+def own_seconds() -> float:
     """Seconds that this process and those it started have worked."""
     total = 0.0
     for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
@@ -56,10 +56,10 @@ def _own_seconds() -> float:
 def watched(device: Device) -> Iterator[Watch]:
     """Record what others do on this machine and on the card during the block."""
     watch = Watch()
-    load, cards, began, busy, own = _load(), device.other_processes(), time.perf_counter(), _busy_seconds(), _own_seconds()
+    load, cards, began, busy, own = _load(), device.other_processes(), time.perf_counter(), busy_seconds(), own_seconds()
     yield watch
-    elapsed = time.perf_counter() - began
-    others = (_busy_seconds() - busy) - (_own_seconds() - own)
+    elapsed = max(time.perf_counter() - began, 1e-9)
+    others = (busy_seconds() - busy) - (own_seconds() - own)
     watch.conditions = Conditions(
         load_before=load,
         load_after=_load(),

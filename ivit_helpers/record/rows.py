@@ -107,8 +107,8 @@ class Ratio(Part):
 
     baseline: str
     median: float
-    low: float = Field(description="lower end of the 95 % interval, by batch means (in records of schema 1: the lower quartile)")
-    high: float = Field(description="upper end of the 95 % interval (in records of schema 1: the upper quartile)")
+    low: float = Field(description="lower end of the 95 % interval, by windows and by bootstrap (in schema 1: the lower quartile)")
+    high: float = Field(description="upper end of the 95 % interval (in schema 1: the upper quartile)")
     n: int = Field(description="rounds")
 
     @property

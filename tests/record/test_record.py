@@ -20,7 +20,7 @@ def test_a_run_is_on_the_disk_as_incomplete_from_its_first_moment(run):
 
 
 def test_the_checks_decide_the_status(run):
-    run.check("one", True, "")
+    run.check("one", True, "", deciding=True)
     run.check("two", None, "not here")
     assert run.finish("h").record.status == "passed"
     run.check("three", False, "")
@@ -49,14 +49,14 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     assert os.listdir(tmp_path) == ["x.json"]
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"schema": 2, "notebook": "smoke", "started": ""}', '{"schema": 1, "notebook": "smo'])
+@pytest.mark.parametrize("content", ["", "{}", '{"schema": 3, "notebook": "smoke", "started": ""}', '{"schema": 1, "notebook": "smo'])
 def test_what_is_no_record_is_told(tmp_path, content):
     (tmp_path / "smoke.json").write_text(content)
-    with pytest.raises(InputError, match="is not a record of schema 1"):
+    with pytest.raises(InputError, match="is not a record of schema 1 or 2"):
         record.read(tmp_path / "smoke.json")
 
 
 def test_caveats_are_part_of_the_verdict(run):
-    run.check("one", True, "")
+    run.check("one", True, "", deciding=True)
     run.caveat("The weights are random.")
     assert run.finish("12 images/s").record.verdict == "Passed: all 1 checks. 12 images/s. The weights are random."
