@@ -59,7 +59,7 @@ def processes(index: int) -> list[str] | None:
 
 
 def of_card(index: int) -> dict[str, str]:
-    """Memory, power, temperature, utilisation, firmware and health of a card by its logical number; what is not told is left out."""
+    """Memory, power, temperature, utilisation, firmware and health of a card by its logical number; absent values are left out."""
     listed = cards(_asked("info", "-m"))
     if index >= len(listed):
         return {}

@@ -84,7 +84,7 @@ class Record(BaseModel):
             return f"{first.name}: {first.detail.rstrip('.')}{also}"
         if self.status == "failed":
             return "no check was made"
-        skipped = [f"{check.name}: {check.detail.rstrip('.')}" for check in self.checks if check.deciding and check.status == "skipped"]
+        skipped = [check.detail.rstrip(".") for check in self.checks if check.deciding and check.status == "skipped"]
         return "" if self.status == "passed" else "; ".join(skipped) or "the deciding check was not made"
 
     @property

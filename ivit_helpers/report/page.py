@@ -55,7 +55,7 @@ def _readable(notebook: NotebookNode) -> NotebookNode:
         if cell.cell_type == "code":  # the page itself begins with the checks that failed
             cell.outputs = _joined_streams([output for output in cell.outputs if output.get("ename") != ChecksFailed.__name__])
         tags = set(cell.metadata.get("tags", []))
-        if "injected-parameters" in tags:  # where this page lay when it was made says nothing where it is read
+        if "injected-parameters" in tags:  # the folder of the run means nothing to a reader elsewhere
             cell.source = "\n".join(line for line in cell.source.splitlines() if not line.startswith("out = "))
         failed = any(output.output_type == "error" for output in cell.get("outputs", []))
         cell.metadata["set_up"] = bool(SET_UP & tags)
@@ -66,7 +66,8 @@ def _readable(notebook: NotebookNode) -> NotebookNode:
 
 def _environment_table(record: AnyRecord) -> str:
     given = ", ".join(f"{name}={value}" for name, value in record.parameters.items() if name != "out")
-    return facts({**record.environment, "parameters": given})._repr_html_()
+    origin = record.provenance.model_dump(exclude={"command"}, exclude_none=True) if record.provenance else {}
+    return facts({**record.environment, "parameters": given, **origin})._repr_html_()
 
 
 def report_html(record: AnyRecord, notebook: NotebookNode) -> str:

@@ -25,7 +25,7 @@ def test_a_run_without_its_deciding_check_is_not_judged_and_says_why(run, made):
         run.check("accuracy", None, "the head is random", deciding=True)
     record = run.finish("64 images").record
     assert record.status == "not_judged"
-    reason = "accuracy: the head is random" if made else "the deciding check was not made"
+    reason = "the head is random" if made else "the deciding check was not made"
     assert record.ending == f"Not judged: {reason}. 64 images."
 
 
