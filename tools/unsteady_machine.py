@@ -26,7 +26,7 @@ Interval = tuple[float, float]
 
 def burst(seed: int, longest: float) -> None:
     """Take one core in bursts for ever."""
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311
     while True:
         ends = time.monotonic() + chance.uniform(0, longest)
         while time.monotonic() < ends:
@@ -101,7 +101,7 @@ def main(runs: int, seconds: float, longest: float) -> None:
 
 def _shown(result: Result) -> str:
     ratio = f", ratio {result.ratio[0]:.2f} to {result.ratio[1]:.2f}" if result.ratio else ""
-    return f"{result.speed[0]:6.1f} to {result.speed[1]:6.1f} images/s{ratio}"
+    return f"{result.status:10s} {result.speed[0]:6.1f} to {result.speed[1]:6.1f} images/s{ratio}"
 
 
 if __name__ == "__main__":

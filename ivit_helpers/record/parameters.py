@@ -92,7 +92,8 @@ class BenchmarkParameters(Parameters):
         64,
         ge=3,
         le=100_000,
-        description="timed calls of each configuration, in three windows, a whole number from 3 to 100000; more windows follow while they disagree",
+        description="timed calls of each configuration, in three windows, a whole number from 3 to 100000; "
+        "more windows follow while these disagree",
     )
     seconds: Seconds = Field(
         10.0, gt=0, le=86_400, description="seconds after which these three windows end early, with one call each at least"
@@ -109,9 +110,7 @@ class AccuracyParameters(Parameters):
         '"digits" (embedded) or "synthetic"',
     )
     head: str = Field("", description="a classification head, .pth or .safetensors; empty: the model folder's own")
-    labels: str = Field(
-        "", description="a text file of labels for a flat folder, or ReaL's real.json; empty where the layout has the labels"
-    )
+    labels: str = Field("", description="a text file of labels for a flat folder, or ReaL's real.json; empty if the layout has labels")
     image_set: Literal["folder", "imagenet-1k", "real", "v2", "a", "r", "sketch"] = Field(
         "folder",
         description='which classes and label rule: "folder" (the model\'s own), "imagenet-1k", "real", "v2", "a", "r" or "sketch"',
