@@ -23,6 +23,7 @@ def top1(loaded, count=360):
     return statistics.score(predict(loaded, digits, 40, workers=0)).top1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_miniature_reads_its_held_out_digits(cpu, dtype):
     assert top1(loading.load(checkpoint.find("tiny"), cpu, dtype)) >= LEAST

@@ -53,8 +53,8 @@ def checked(words: tuple[str, ...], knobs: dict[str, str]) -> tuple[int, str]:
 
 @pytest.fixture(scope="session")
 def check():
-    """`checked` in a process for each call: the driver starts anew in each, and torch_npu is imported once for all of them."""
+    """`checked` in a process for each call: the driver starts anew in each, and what it needs is imported once for all of them."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch_npu", __name__])
+    context.set_forkserver_preload(["torch_npu", "ivit_helpers.smoke", __name__])
     with context.Pool(1, maxtasksperchild=1) as pool:
         yield lambda *words, **knobs: pool.apply(checked, (words, knobs))
