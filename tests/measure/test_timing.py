@@ -10,7 +10,7 @@ def test_the_sample_counts_are_those_of_mlperf():
     assert [timing.minimum_samples(p) for p in (50, 90, 99)] == [11, 64, 662]
 
 
-def test_a_percentile_is_given_only_where_the_samples_carry_it():
+def test_a_percentile_is_given_only_with_enough_samples():
     assert timing.percentile([1.0, 2.0], 50) is None
     assert timing.percentile([3.0, 1.0, 2.0], 50) == 2.0
     assert timing.percentile([1.0] * 63, 90) is None
