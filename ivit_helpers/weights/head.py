@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ivit_helpers.errors import InputError
 from ivit_helpers.model import ClassificationHead
 from ivit_helpers.weights.files import check_file, places_in, sha256
+from ivit_helpers.weights.formats import of_head, refuse_attention_pooling
 from ivit_helpers.weights.reading import Chunk, read_and_scan
 
 HEAD_FILES = ("classification_head.safetensors", "intern_vit_6b_224px_head.pth")
@@ -102,7 +103,8 @@ def _class_names(path: Path) -> tuple[str, ...]:
 
 def _values(path: Path) -> dict[str, Tensor]:
     """The head's tensors, scanned for damage."""
-    places = places_in(path)
+    places = of_head(places_in(path))
+    refuse_attention_pooling(places, path)
     tensors = {name: torch.empty(place.shape, dtype=torch.float32) for name, place in places.items()}
 
     def keep(chunk: Chunk) -> None:

@@ -14,6 +14,26 @@ def is_hub_id(model: str) -> bool:
     return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", model, re.ASCII) is not None and not Path(model).exists()
 
 
+def cached(folder: Path) -> tuple[Path, str]:
+    """(folder of the files, name of the model) of a model folder, which may be one of a hub cache: its root or one of its snapshots.
+
+    Raises InputError for a root whose snapshot is not clear.
+    """
+    folder = folder.resolve()
+    root = folder.parent.parent if folder.parent.name == "snapshots" else folder
+    if not root.name.startswith("models--"):
+        return folder, folder.name
+    name = root.name.rpartition("--")[2]
+    if folder != root:
+        return folder, name
+    snapshots, main = sorted(folder.glob("snapshots/*")), folder / "refs" / "main"
+    if main.exists() and (current := folder / "snapshots" / main.read_text().strip()) in snapshots:
+        return current, name
+    if len(snapshots) != 1:
+        raise InputError(f"{folder} holds {len(snapshots)} snapshots and none is its main one: give the path of one, snapshots/HASH.")
+    return snapshots[0], name
+
+
 def download(model: str) -> Path:
     """Bring a model's files into the hub cache, with progress, going on where an earlier download stopped.
 

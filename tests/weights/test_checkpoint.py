@@ -2,6 +2,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -130,9 +131,9 @@ def test_weights_that_float16_cannot_hold_are_told(model_folder, cpu):
 
 def test_on_the_cpu_the_files_are_mapped_and_not_copied(tmp_path):
     """In a process of its own: 98 MiB of weights add hardly any anonymous memory, and cast to float32 little beside the result."""
-    config = {"hidden_size": 1024, "num_hidden_layers": 4, "num_attention_heads": 16, "intermediate_size": 4096, "image_size": 28}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    network = randomised(InternViTConfig(1024, 4, 16, 4096, 28)).bfloat16()
+    config = InternViTConfig(1024, 4, 16, 4096, 28)
+    (tmp_path / "config.json").write_text(json.dumps(asdict(config)))
+    network = randomised(config).bfloat16()
     torch.save(network.state_dict(), tmp_path / "pytorch_model.bin")
     save_file({"weight": torch.ones(2, 1024), "bias": torch.ones(2)}, tmp_path / "classification_head.safetensors")
     program = f"""

@@ -52,4 +52,6 @@ def test_a_file_of_unknown_width_without_config_asks_for_one(tmp_path, small_net
 def test_the_config_of_every_published_network_is_told_from_its_shapes(shape):
     with torch.device("meta"):
         state = InternViT(SHAPES[shape]).state_dict()
-    assert formats.config_of({name: tuple(tensor.shape) for name, tensor in state.items()}, Path("x.pth")) == SHAPES[shape]
+    assert (
+        formats.config_of(formats.PUBLISHED, {name: tuple(tensor.shape) for name, tensor in state.items()}, Path("x.pth")) == SHAPES[shape]
+    )
