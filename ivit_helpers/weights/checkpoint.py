@@ -63,11 +63,13 @@ def _in_folder(folder: Path, name: str, head: Path | None) -> Checkpoint:
 def _in_file(path: Path, head: Path | None) -> Checkpoint:
     """One of the authors' .pth files, or any one file of weights; its config is beside it or told from its tensors."""
     beside = path.parent / "config.json"
-    return _stored(path, read_json(beside) if beside.exists() else {}, dict.fromkeys(shapes_of([path]), path), path.parent, path.stem, head)
+    return _stored(
+        path, read_json(beside) if beside.exists() else None, dict.fromkeys(shapes_of([path]), path), path.parent, path.stem, head
+    )
 
 
 def _stored(
-    source: Path, published: Mapping[str, Any], tensors: Mapping[str, Path], folder: Path, name: str, head: Path | None
+    source: Path, published: Mapping[str, Any] | None, tensors: Mapping[str, Path], folder: Path, name: str, head: Path | None
 ) -> Checkpoint:
     """The checkpoint of these tensors (their files, by stored name) beside that config.json."""
     form = recognise(tensors, published, source)
@@ -77,8 +79,8 @@ def _stored(
     return Checkpoint(
         name=name,
         config=config,
-        transform=_transform(folder, published, config),
-        published=published,
+        transform=_transform(folder, published or {}, config),
+        published=published or {},
         shards=files,
         form=form,
         head=head or next(iter(own), None),

@@ -120,11 +120,11 @@ FORMATS = (
 )
 
 
-def recognise(names: Collection[str], content: Config, source: Path) -> Format:
+def recognise(names: Collection[str], content: Config | None, source: Path) -> Format:
     """The format of weights with these stored names beside that config.json. Raises InputError where they are of no InternViT."""
     refuse_attention_pooling(names, source)
     for form in FORMATS:
-        if form.names(CLASS_TOKEN)[0] in names and (not form.mark or form.mark in content):
+        if form.names(CLASS_TOKEN)[0] in names and (not form.mark or form.mark in (content or {})):
             return form
     raise InputError(
         f"{source} holds no InternViT: its tensors ({', '.join(list(names)[:3])}, ...) are not named as in "
@@ -147,9 +147,9 @@ def refuse_attention_pooling(names: Iterable[str], source: Path) -> None:
         )
 
 
-def _kind(content: Config) -> str:
+def _kind(content: Config | None) -> str:
     """What a config.json without the network's keys is of, and what to do."""
-    if not content:
+    if content is None:
         return "there is no config.json: give the weights of an InternViT, such as OpenGVLab/InternViT-6B-224px"
     if "vision_config" in content:
         return f"config.json is a chat model's ({content.get('model_type')}): give the chat model's own folder, with its own weights"
@@ -163,12 +163,12 @@ REQUIRED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermed
 """Keys that every config.json of an InternViT has; another one that is missing has the published network's value"""
 
 
-def config_in(form: Format, content: Config, source: Path) -> InternViTConfig | None:
+def config_in(form: Format, content: Config | None, source: Path) -> InternViTConfig | None:
     """The network that a config.json describes; None where it has to be told from the tensors.
 
     Raises InputError for a config.json of something else, and for one that asks for what this network does not compute.
     """
-    if not content or (form.config is None and str(content[form.mark]).startswith("vit_intern300m")):
+    if content is None or (form.config is None and str(content[form.mark]).startswith("vit_intern300m")):
         return None
     keys = form.config(content) if form.config else {}
     if missing := [name for name in REQUIRED if name not in keys]:
