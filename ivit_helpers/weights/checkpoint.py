@@ -39,7 +39,7 @@ class Checkpoint:
 
 
 def _transform(folder: Path, published: Mapping[str, Any], config: InternViTConfig) -> ImageTransform:
-    """The transform that a model folder describes; what it leaves open is as the official one, at the network's size."""
+    """The transform that a model folder describes. Where it is silent: the official transform, at the network's image size."""
     path, official = folder / "preprocessor_config.json", {"size": config.image_size, "crop_size": config.image_size}
     try:
         written = read_json(path) if path.exists() else processor_of_timm(published, config.image_size)
@@ -51,7 +51,7 @@ def _transform(folder: Path, published: Mapping[str, Any], config: InternViTConf
 
 def _random(model: str, shape: str, head: Path | None) -> Checkpoint:
     if shape not in SHAPES:
-        raise InputError(f"model={model!r} is no known shape: it may be {', '.join(f'random:{name}' for name in SHAPES)}.")
+        raise InputError(f"model={model!r} is not a known shape: it may be {', '.join(f'random:{name}' for name in SHAPES)}.")
     config = SHAPES[shape]
     return Checkpoint(model, config, ImageTransform(config.image_size, config.image_size), head=head)
 
@@ -61,7 +61,7 @@ def _in_folder(folder: Path, name: str, head: Path | None) -> Checkpoint:
 
 
 def _in_file(path: Path, head: Path | None) -> Checkpoint:
-    """One of the authors' .pth files, or any one file of weights; its config is beside it or told from its tensors."""
+    """One weight file. Its config is the config.json beside it, and else follows from the shapes of its tensors."""
     beside = path.parent / "config.json"
     return _stored(
         path, read_json(beside) if beside.exists() else None, dict.fromkeys(shapes_of([path]), path), path.parent, path.stem, head
@@ -90,8 +90,8 @@ def _stored(
 def find(model: str, head: str = "") -> Checkpoint:
     """The checkpoint that the `model` parameter names, with the head that `head` names; reads configuration only, no weights.
 
-    A hub id is brought to this machine first. Raises InputError for an unknown random shape, a model that is not there, one without
-    config or weights, and for weight files that are missing, superfluous or no weights by their first bytes.
+    A hub id is downloaded first. Raises InputError for an unknown random shape, for a model that is not there, that is not an InternViT
+    or that has no config or weights, and for weight files that are missing, superfluous or damaged at their first or last bytes.
     """
     head_file = Path(head).expanduser() if head else None
     if head_file:
@@ -107,13 +107,13 @@ def find(model: str, head: str = "") -> Checkpoint:
     if is_hub_id(model):
         return _in_folder(download(model), place.name, head_file)
     if not place.is_dir():
-        raise InputError(f"model={model!r} is no folder on this machine: give the path of a model folder, 'tiny' or 'random:6b-224'.")
+        raise InputError(f"model={model!r} is not a folder on this machine: give the path of a model folder, 'tiny' or 'random:6b-224'.")
     return _in_folder(*cached(place), head_file)
 
 
 def check(model: str, head: str = "") -> None:
-    """What can be told of `model` and `head` before a notebook starts, without a network; raises InputError as `find` does."""
+    """Check `model` and `head` before a notebook starts, without a download. Raises InputError as `find` does."""
     place = Path(model)
     if is_hub_id(model) and place.parent.is_dir():
-        raise InputError(f"model={model!r}: the folder {place.parent} is here and holds no {place.name}: correct the path.")
+        raise InputError(f"model={model!r}: the folder {place.parent} exists and has no {place.name}: correct the path.")
     find("tiny" if is_hub_id(model) else model, head)

@@ -1,4 +1,4 @@
-"""The ways in which people store InternViT: one row each, told by the tensors' names, and renamed on the way in.
+"""The formats in which people store InternViT: one row each, recognised by the names of the tensors.
 
 Sources of the names: the published folder; classification/models/intern_vit_6b.py and internvl_chat/ of the OpenGVLab/InternVL
 repository; transformers' models/internvl/modeling_internvl.py; timm's models/vision_transformer.py (vit_intern300m_patch14_448).
@@ -51,7 +51,7 @@ class Format:
     splits_qkv: bool = False
     """Whether the rows for query, key and value are three tensors"""
     config: Callable[[Config], Config] | None = dict
-    """config.json -> the published keys; None where the network is told from its tensors"""
+    """config.json -> the published keys; None where the network follows from the shapes of its tensors"""
     mark: str = ""
     """A key that only this format's config.json has"""
     with_head: bool = False
@@ -133,7 +133,7 @@ def recognise(names: Collection[str], content: Config | None, source: Path) -> F
 
 
 def of_head(stored: Mapping[str, T]) -> dict[str, T]:
-    """Of a training checkpoint's tensors those of its head; all of a file that holds no network."""
+    """The tensors of a head file; of a training checkpoint, which holds the network too, only those of its head."""
     names = next((form.head(stored) for form in FORMATS if form.with_head and form.names(CLASS_TOKEN)[0] in stored), None)
     return {name: item for name, item in stored.items() if names is None or name in names}
 
@@ -164,7 +164,7 @@ REQUIRED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermed
 
 
 def config_in(form: Format, content: Config | None, source: Path) -> InternViTConfig | None:
-    """The network that a config.json describes; None where it has to be told from the tensors.
+    """The network that a config.json describes; None where it follows from the shapes of the tensors.
 
     Raises InputError for a config.json of something else, and for one that asks for what this network does not compute.
     """
@@ -192,7 +192,7 @@ def processor_of_timm(content: Config, side: int) -> Config:
 def config_of(form: Format, shapes: Mapping[str, tuple[int, ...]], source: Path) -> InternViTConfig:
     """The network that tensors of these shapes (by stored name) are for.
 
-    Shapes do not tell the number of attention heads: that is taken from the published network of the same width.
+    Shapes do not give the number of attention heads: it is that of the published network of the same width.
     Raises InputError where there is none.
     """
 
@@ -204,7 +204,7 @@ def config_of(form: Format, shapes: Mapping[str, tuple[int, ...]], source: Path)
     heads = {known.hidden_size: known.num_attention_heads for known in SHAPES.values()}
     if not patches or len(patches) != 4 or not positions or len(positions) != 3 or not inner or patches[0] not in heads:
         raise InputError(
-            f"{source} holds no InternViT of a published width ({', '.join(map(str, heads))}), so that its config cannot be told from "
+            f"{source} holds no InternViT of a published width ({', '.join(map(str, heads))}), so its config does not follow from "
             "its tensors: put its config.json beside it."
         )
     return InternViTConfig(

@@ -32,10 +32,10 @@ ZIP_BEGINS, PICKLE_BEGINS = b"PK\x03\x04", b"\x80"
 
 
 def check_archive(path: Path) -> None:
-    """Refuse what is not a zip archive from its first byte to its last: all other formats. Raises InputError.
+    """Raise InputError for a file that is not a zip archive, as torch.save writes since torch 1.6.
 
-    torch.load chooses by the first bytes, while a zip archive is told by its end: a pickle of torch's older format with an archive
-    behind it would go to the older reader.
+    The first bytes are checked, since torch.load chooses its reader by them, and the end, where a zip archive has its directory: a
+    file of the older format with an archive appended would go to the older reader.
     """
     with path.open("rb") as file:
         beginning = file.read(len(ZIP_BEGINS))

@@ -74,7 +74,11 @@ def test_code_in_a_pickle_never_runs(model_folder, cpu, capsys):
 
 @pytest.mark.parametrize(
     ("model", "sentence"),
-    [("random:9b", "it may be random:6b-224"), ("/no/such/folder", "is no folder on this machine"), ("{}", "is no folder on this machine")],
+    [
+        ("random:9b", "it may be random:6b-224"),
+        ("/no/such/folder", "is not a folder on this machine"),
+        ("{}", "is not a folder on this machine"),
+    ],
 )
 def test_a_model_that_is_not_there_is_told(model, sentence):
     with pytest.raises(InputError, match=sentence):
@@ -119,7 +123,7 @@ def test_a_head_is_taken_from_the_parameter_and_else_from_the_folder(model_folde
     given = loading.load(checkpoint.find(str(model_folder), str(model_folder / "other.safetensors")), cpu, torch.float32)
     assert len(given.classes) == 9
     assert given.head_is_trained
-    with pytest.raises(InputError, match="head='/no/such.pth' is no file on this machine"):
+    with pytest.raises(InputError, match="head='/no/such.pth' is not a file on this machine"):
         checkpoint.find(str(model_folder), "/no/such.pth")
 
 
@@ -166,7 +170,7 @@ print(mapped.bytes / 2**20, after - before, cast.bytes / 2**20, cast.host_peak_b
 def test_a_mistyped_relative_path_is_not_taken_for_a_hub_id(tmp_path, monkeypatch):
     (tmp_path / "weights").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="the folder weights is here and holds no InternVit"):
+    with pytest.raises(InputError, match="the folder weights exists and has no InternVit"):
         checkpoint.check("weights/InternVit")
     checkpoint.check("OpenGVLab/InternViT-6B-224px")
 

@@ -255,6 +255,21 @@ def test_of_the_authors_training_checkpoint_the_weights_are_taken_and_its_head(t
         torch.testing.assert_close(loaded.head(hidden), head.eval()(hidden))
 
 
+@pytest.mark.parametrize("file", SAVED)
+def test_the_head_beside_the_network_is_read_from_every_kind_of_file(tmp_path, cpu, network, file):
+    tensors, config = authors(network)
+    loaded = load(stored(tmp_path, tensors | official_head(128, 11).state_dict(), config, file), cpu)
+    assert_the_same_network(loaded, network)
+    assert len(loaded.classes) == 11
+    assert loaded.facts().head_file == file
+
+
+def test_a_network_without_a_head_is_refused_as_a_head(tmp_path, cpu, network):
+    torch.save(in_the_authors_names(network), tmp_path / "intern_vit.pth")
+    with pytest.raises(InputError, match="intern_vit.pth holds no head.* or norm.*: a head is norm.* and head.*"):
+        load("tiny", cpu, head=tmp_path / "intern_vit.pth")
+
+
 def test_a_head_that_is_given_goes_before_the_checkpoints_own(training, cpu, tmp_path):
     path, _ = training()
     save_file({"weight": torch.ones(3, 128), "bias": torch.ones(3)}, tmp_path / "other.safetensors")
