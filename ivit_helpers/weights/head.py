@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ivit_helpers.errors import InputError
 from ivit_helpers.model import ClassificationHead
 from ivit_helpers.weights.files import check_file, places_in, sha256
-from ivit_helpers.weights.reading import Chunk, read_and_scan
+from ivit_helpers.weights.reading import read
 
 HEAD_FILES = ("classification_head.safetensors", "intern_vit_6b_224px_head.pth")
 """What a head is called beside a model's weights: this project's own, the published one"""
@@ -102,14 +102,7 @@ def _class_names(path: Path) -> tuple[str, ...]:
 
 def _values(path: Path) -> dict[str, Tensor]:
     """The head's tensors, scanned for damage."""
-    places = places_in(path)
-    tensors = {name: torch.empty(place.shape, dtype=torch.float32) for name, place in places.items()}
-
-    def keep(chunk: Chunk) -> None:
-        tensors[chunk.name].view(-1)[chunk.begin : chunk.begin + len(chunk.values)] = chunk.values
-
-    read_and_scan(places, keep, torch.float32)
-    return tensors
+    return {name: tensor.to(torch.float32, copy=True) for name, tensor in read(places_in(path), torch.float32)}
 
 
 def _with_batch_norm(tensors: Mapping[str, Tensor], path: Path) -> LinearHead:

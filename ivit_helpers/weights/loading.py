@@ -16,7 +16,7 @@ from ivit_helpers.weights.files import Place, check_index, places, sha256
 from ivit_helpers.weights.formats import IGNORED
 from ivit_helpers.weights.head import Head, random_head, read_head
 from ivit_helpers.weights.random_weights import random_weights
-from ivit_helpers.weights.reading import Chunk, mapped, read_and_scan
+from ivit_helpers.weights.reading import mapped, read
 
 
 @dataclass(frozen=True)
@@ -128,18 +128,12 @@ def _check_names(found: Mapping[str, Place], expected: Mapping[str, Tensor], nam
 
 
 def _read_weights(places: Mapping[str, Place], device: Device, dtype: torch.dtype) -> dict[str, Tensor]:
-    """All tensors, scanned for damage: memory-mapped where they can stay as they are, else each sent to the device as it is read."""
+    """All tensors, scanned for damage: memory-mapped if nothing has to be copied or cast, else copied to the device and cast there."""
     stay = device.uses_host_memory and all(place.dtype == dtype for place in places.values())
-    if stay:
-        tensors = mapped(places)
-    else:
-        tensors = {name: torch.empty(place.shape, dtype=dtype, device=device.torch_device) for name, place in places.items()}
-
-    def keep(chunk: Chunk) -> None:
-        part = tensors[chunk.name].view(-1)[chunk.begin : chunk.begin + len(chunk.values)]
-        part.copy_(chunk.values.to(device.torch_device))  # cast there
-
-    read_and_scan(places, (lambda _: None) if stay else keep, dtype)
+    tensors = mapped(places) if stay else {}
+    for name, tensor in read(places, dtype):
+        if not stay:
+            tensors[name] = tensor.to(device.torch_device).to(dtype)
     return tensors
 
 
@@ -172,7 +166,8 @@ def _tensors(
 def load(checkpoint: Checkpoint, device: Device, dtype: torch.dtype, verify: bool = False) -> Loaded:
     """Read or make the weights, straight to the device, into a network with those of the device's fused kernels that are trusted.
 
-    `verify` computes the SHA-256 of every file, for the record. Host memory beyond the final network is the 64 MiB read ahead.
+    `verify` computes the SHA-256 of every file, for the record. Host memory beyond the final network is that of the few tensors
+    being scanned, which are memory-mapped.
     Raises InputError when the weights are damaged, or do not fit the config or the memory.
     """
     check_memory(checkpoint, device, dtype)
