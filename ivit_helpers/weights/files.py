@@ -1,8 +1,8 @@
-"""Weight files: which a folder has, and where each tensor is in them."""
+"""Weight files: which of them a folder has, and where each tensor is in them."""
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import prod
@@ -21,7 +21,7 @@ LFS_POINTER = b"version https://git-lfs"
 
 
 def check_beginning(path: Path) -> None:
-    """Name, from a file's length and first bytes, what lies there in place of weights. Raises InputError."""
+    """Raise InputError for a file that, by its length or its first bytes, is something else than weights."""
     with path.open("rb") as file:
         beginning = file.read(512)
     if not beginning:
@@ -29,7 +29,7 @@ def check_beginning(path: Path) -> None:
     if beginning.startswith(LFS_POINTER):
         raise InputError(f"{path} is a git-LFS pointer, not the weights: run `git lfs pull` in its folder, or download it from the hub.")
     if beginning.lstrip()[:1] == b"<":
-        raise InputError(f"{path} is a web page in place of weights: download it again, logged in if the page asks for it.")
+        raise InputError(f"{path} is a web page, not the weights: download it again, after logging in if the page asks for it.")
 
 
 def sha256(path: Path) -> str:
@@ -46,20 +46,21 @@ def sha256(path: Path) -> str:
 
 
 STEMS = (("model", ".safetensors"), ("pytorch_model", ".bin"))
-"""Names of the published weight files, the preferred kind first"""
+"""(Stem, suffix) of the published weight files, in order of preference"""
 PICKLED = (".bin", ".pth", ".pt")
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-"""What weights may be stored in, by safetensors' names"""
+"""The dtypes that weights may have, by their names in safetensors"""
 COUNTER = "num_batches_tracked"
-"""Of a BatchNorm's training: a whole number, of no use in inference"""
+"""Ends the name of an integer that BatchNorm counts in training and does not need in inference"""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor lies in a file, contiguous, and of what kind it is."""
+    """Where a tensor is in a file, in one piece, with its shape and dtype."""
 
     file: Path
     offset: int
+    """Of its first byte"""
     shape: tuple[int, ...]
     dtype: torch.dtype
 
@@ -82,9 +83,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def tensors_of(folder: Path) -> dict[str, Path]:
-    """The weight file of each tensor of a model folder, by stored name; safetensors before pickles. Opens no shard.
+    """The weight file of each tensor of a model folder, by stored name: safetensors if there are any, else pickles. Opens no shard.
 
-    Raises InputError for an index that names no files of the folder, and for shards that the index does not know.
+    Raises InputError for an index that names no files of the folder, and for shards that the index does not name.
     """
     for stem, suffix in STEMS:
         index, single = folder / f"{stem}{suffix}.index.json", folder / f"{stem}{suffix}"
@@ -93,7 +94,7 @@ def tensors_of(folder: Path) -> dict[str, Path]:
         if single.exists():
             return dict.fromkeys(shapes_of([single]), single)
     wanted = ", ".join(f"{stem}{suffix} or its index" for stem, suffix in STEMS)
-    raise InputError(f"{folder} holds no weights: expected {wanted}.")
+    raise InputError(f"{folder} holds no weights: it needs {wanted}.")
 
 
 def files_of(tensors: Mapping[str, Path], prefix: str = "") -> tuple[Path, ...]:
@@ -115,10 +116,11 @@ def _indexed(index: Path, pattern: str) -> dict[str, Path]:
     names = sorted(set(where.values()))
     outside = [name for name in names if Path(name).name != name]
     if outside or not names:
-        raise InputError(f"{index} names {outside or 'no shards'}: a shard must be a file of this folder.")
+        raise InputError(f"{index} names {', '.join(outside) or 'no shards'}: a shard must be a file of this folder.")
     if unknown := sorted(path.name for path in folder.glob(pattern) if path.name not in names):
         raise InputError(
-            f"{folder} holds {', '.join(unknown)}, which {index.name} does not name: two versions seem to be mixed, download one anew."
+            f"{folder} holds {', '.join(unknown)}, which {index.name} does not name: the files seem to be of two versions, "
+            "download one version again."
         )
     return {name: folder / file for name, file in where.items()}
 
@@ -131,26 +133,30 @@ def _weight_map(index: Path) -> dict[str, str]:
 
 
 def check_file(path: Path) -> None:
-    """Name what is wrong with a weight file by its first and last bytes; reads a few kilobytes. Raises InputError."""
+    """Raise InputError for a file that is not weights, or is incomplete, by its first and last bytes; reads a few kilobytes."""
     check_beginning(path)
     if path.suffix in PICKLED:
         check_archive(path)
     if path.suffix == ".safetensors":
-        _header(path)
+        _check_safetensors(path)
 
 
-def _header(path: Path) -> dict[str, Any]:
-    """The tensors' entries in a safetensors header, checked by the library, with the header's own length under ""."""
+def _check_safetensors(path: Path) -> None:
     try:
         with safe_open(path, framework="pt"):
             pass
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} cannot be read as weights ({error}): the file is damaged or incomplete, download it again.") from None
+
+
+def _header(path: Path) -> tuple[int, dict[str, Any]]:
+    """Where the tensors of a safetensors file begin, and their entries in its header."""
+    _check_safetensors(path)  # the library checks the header; it does not give the offsets
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        entries: dict[str, Any] = json.loads(file.read(length))
-    entries.pop("__metadata__", None)
-    return {"": 8 + length, **entries}
+        header: dict[str, Any] = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    return 8 + length, header
 
 
 def shapes_of(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
@@ -159,47 +165,45 @@ def shapes_of(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
     for path in files:
         check_file(path)
         if path.suffix == ".safetensors":
-            shapes |= {name: tuple(entry["shape"]) for name, entry in _header(path).items() if name}
+            shapes |= {name: tuple(entry["shape"]) for name, entry in _header(path)[1].items()}
         else:
             shapes |= {name: tuple(tensor.shape) for name, tensor in read_state_dict(path).items()}
     return shapes
 
 
-def _in_safetensors(path: Path, prefix: str) -> dict[str, Place]:
-    header = _header(path)
-    begin, found = header.pop(""), {}
+def _in_safetensors(path: Path, prefix: str) -> Iterator[tuple[str, Place]]:
+    begin, header = _header(path)
     for name, entry in header.items():
         if name.endswith(COUNTER) or not name.startswith(prefix):
             continue
         if entry["dtype"] not in DTYPES:
             raise InputError(_wrong_dtype(path, name, entry["dtype"]))
-        found[name] = Place(path, begin + entry["data_offsets"][0], tuple(entry["shape"]), DTYPES[entry["dtype"]])
-    return found
+        yield name, Place(path, begin + entry["data_offsets"][0], tuple(entry["shape"]), DTYPES[entry["dtype"]])
 
 
-def _in_pickle(path: Path, prefix: str) -> dict[str, Place]:
-    found = {}
+def _in_pickle(path: Path, prefix: str) -> Iterator[tuple[str, Place]]:
     for name, tensor in read_state_dict(path).items():
         if name.endswith(COUNTER) or not name.startswith(prefix):
             continue
         if tensor.dtype not in DTYPES.values():
             raise InputError(_wrong_dtype(path, name, dtype_name(tensor.dtype)))
         if not tensor.is_contiguous():
-            raise InputError(f"{path} stores {name} with gaps: save it again after .contiguous().")
+            raise InputError(f"{path} stores {name} as a tensor that is not contiguous: save it again after .contiguous().")
         storage: Any = tensor.untyped_storage()
-        offset = storage._checkpoint_offset + int(tensor.storage_offset()) * tensor.itemsize
-        found[name] = Place(path, offset, tuple(tensor.shape), tensor.dtype)
-    return found
+        yield (
+            name,
+            Place(path, storage._checkpoint_offset + int(tensor.storage_offset()) * tensor.itemsize, tuple(tensor.shape), tensor.dtype),
+        )
 
 
 def _wrong_dtype(path: Path, name: str, dtype: str) -> str:
-    return f"{path} stores {name} as {dtype}, where weights are float32, float16 or bfloat16: give the original weights."
+    return f"{path} stores {name} as {dtype}, and only floating-point weights can be loaded: give the original weights."
 
 
 def places_in(path: Path, prefix: str = "") -> dict[str, Place]:
     """The tensors of one weight file whose stored name begins with `prefix`; reads names and shapes, no values. Raises InputError."""
     check_beginning(path)
-    found = _in_safetensors(path, prefix) if path.suffix == ".safetensors" else _in_pickle(path, prefix)
+    found = dict(_in_safetensors(path, prefix) if path.suffix == ".safetensors" else _in_pickle(path, prefix))
     size = path.stat().st_size
     for name, place in found.items():
         if place.offset + place.nbytes > size:
@@ -208,34 +212,32 @@ def places_in(path: Path, prefix: str = "") -> dict[str, Place]:
 
 
 def places(files: Sequence[Path], prefix: str = "") -> dict[str, Place]:
-    """The tensors of a folder's weight files whose stored name begins with `prefix`. Raises InputError for one that lies in two of them."""
+    """The tensors of a folder's weight files whose stored name begins with `prefix`. Raises InputError for one that is in two files."""
     found: dict[str, Place] = {}
     for name, place in chain.from_iterable(places_in(file, prefix).items() for file in files):
         if name in found:
             raise InputError(
-                f"{name} lies in {found[name].file.name} and in {place.file.name}: two versions seem to be mixed, download one anew."
+                f"{name} is in {found[name].file.name} and in {place.file.name}: the files seem to be of two versions, "
+                "download one version again."
             )
         found[name] = place
     return found
 
 
 def check_index(files: Sequence[Path], found: Mapping[str, Place], prefix: str = "") -> None:
-    """Hold the tensors whose stored name begins with `prefix` against the index of their folder, where there is one.
+    """Compare the tensors whose stored name begins with `prefix` with the index of their folder, if there is one.
 
     Raises InputError where they disagree.
     """
-    known = [files[0].parent / f"{stem}{suffix}.index.json" for stem, suffix in STEMS if files[0].suffix == suffix]
-    for index in filter(Path.exists, known):
-        _compare(index, found, prefix)
-
-
-def _compare(index: Path, found: Mapping[str, Place], prefix: str) -> None:
+    index = {suffix: files[0].parent / f"{stem}{suffix}.index.json" for stem, suffix in STEMS}.get(files[0].suffix)
+    if index is None or not index.exists():
+        return
     where = {name: file for name, file in _weight_map(index).items() if name.startswith(prefix) and not name.endswith(COUNTER)}
     actual = {name: place.file.name for name, place in found.items()}
     wrong = [name for name in {**where, **actual} if where.get(name) != actual.get(name)]
     if wrong:
         name, more = wrong[0], f" (and {len(wrong) - 1} more tensors)" if len(wrong) > 1 else ""
         raise InputError(
-            f"{index} places {name} in {where.get(name, 'no file')}, and it lies in {actual.get(name, 'none')}{more}: "
+            f"{index} places {name} in {where.get(name, 'no file')}, and it is in {actual.get(name, 'no file')}{more}: "
             "index and shards are of different versions, download them together."
         )

@@ -13,7 +13,7 @@ from ivit_helpers.errors import InputError
 from ivit_helpers.model import ClassificationHead
 from ivit_helpers.weights.files import PICKLED, check_file, places_in, sha256
 from ivit_helpers.weights.formats import of_head, refuse_attention_pooling
-from ivit_helpers.weights.reading import Chunk, read_and_scan
+from ivit_helpers.weights.reading import read
 
 HEAD_FILES = ("classification_head.safetensors", "intern_vit_6b_224px_head.pth")
 """File names of a head beside a model's weights: this project's own, the published one"""
@@ -105,13 +105,7 @@ def _values(path: Path) -> dict[str, Tensor]:
     """The head's tensors, scanned for damage."""
     places = of_head(places_in(path))
     refuse_attention_pooling(places, path)
-    tensors = {name: torch.empty(place.shape, dtype=torch.float32) for name, place in places.items()}
-
-    def keep(chunk: Chunk) -> None:
-        tensors[chunk.name].view(-1)[chunk.begin : chunk.begin + len(chunk.values)] = chunk.values
-
-    read_and_scan(places, keep, torch.float32)
-    return tensors
+    return {name: tensor.to(torch.float32, copy=True) for name, tensor in read(places, torch.float32)}
 
 
 def _with_batch_norm(tensors: Mapping[str, Tensor], path: Path) -> LinearHead:

@@ -16,7 +16,7 @@ from ivit_helpers.weights.files import Place, check_index, places, sha256
 from ivit_helpers.weights.formats import Format
 from ivit_helpers.weights.head import Head, random_head, read_head
 from ivit_helpers.weights.random_weights import random_weights
-from ivit_helpers.weights.reading import Chunk, mapped, read_and_scan
+from ivit_helpers.weights.reading import mapped, read
 
 
 @dataclass(frozen=True)
@@ -132,20 +132,16 @@ def _read_weights(
 ) -> dict[str, Tensor]:
     """All tensors by published name, scanned for damage.
 
-    They are memory-mapped where they can stay as they are, and else each is sent to the device as it is read, its parts to their rows.
+    They are memory-mapped if nothing has to be cast or sent to a card, else copied to the device and cast there, parts to their rows.
     """
-    stay = device.uses_host_memory and all(place.dtype == dtype for place in places.values())
-    if stay:
-        tensors = form.joined(mapped(places), expected)
-    else:
-        tensors = {name: torch.empty(like.shape, dtype=dtype, device=device.torch_device) for name, like in expected.items()}
+    if device.uses_host_memory and all(place.dtype == dtype for place in places.values()):
+        for _ in read(places, dtype):
+            """Scanned."""
+        return form.joined(mapped(places), expected)
+    tensors = {name: torch.empty(like.shape, dtype=dtype, device=device.torch_device) for name, like in expected.items()}
     stored = form.stored(tensors)
-
-    def keep(chunk: Chunk) -> None:
-        part = stored[chunk.name].view(-1)[chunk.begin : chunk.begin + len(chunk.values)]
-        part.copy_(chunk.values.to(device.torch_device))  # cast there
-
-    read_and_scan(places, (lambda _: None) if stay else keep, dtype)
+    for name, tensor in read(places, dtype):
+        stored[name].copy_(tensor.to(device.torch_device))
     return tensors
 
 
@@ -180,7 +176,8 @@ def _tensors(
 def load(checkpoint: Checkpoint, device: Device, dtype: torch.dtype, verify: bool = False) -> Loaded:
     """Read or make the weights, straight to the device, into a network with those of the device's fused kernels that are trusted.
 
-    `verify` computes the SHA-256 of every file, for the record. Host memory beyond the final network is the 64 MiB read ahead.
+    `verify` computes the SHA-256 of every file, for the record. Host memory beyond the final network is that of the few tensors
+    being scanned, which are memory-mapped.
     Raises InputError when the weights are damaged, or do not fit the config or the memory.
     """
     check_memory(checkpoint, device, dtype)

@@ -80,12 +80,12 @@ def test_code_in_a_pickle_never_runs(model_folder, cpu, capsys):
         ("{}", "is not a folder on this machine"),
     ],
 )
-def test_a_model_that_is_not_there_is_told(model, sentence):
+def test_a_model_that_is_not_there_is_reported(model, sentence):
     with pytest.raises(InputError, match=sentence):
         checkpoint.find(model)
 
 
-def test_a_folder_without_config_is_told(tmp_path):
+def test_a_folder_without_config_is_reported(tmp_path):
     with pytest.raises(InputError, match="has no config.json"):
         checkpoint.find(str(tmp_path))
 
@@ -98,7 +98,7 @@ def test_random_weights_are_always_the_same_and_give_finite_answers(cpu):
         assert one.network(torch.randn(1, 3, 224, 224)).isfinite().all()
 
 
-def test_weights_larger_than_the_memory_are_told_before_loading(model_folder, cpu, monkeypatch):
+def test_weights_larger_than_the_memory_are_reported_before_loading(model_folder, cpu, monkeypatch):
     monkeypatch.setattr(type(cpu), "available_memory", lambda self: 1000)
     with pytest.raises(InputError, match="GiB for its weights in float32"):
         load(model_folder, cpu)
@@ -127,7 +127,7 @@ def test_a_head_is_taken_from_the_parameter_and_else_from_the_folder(model_folde
         checkpoint.find(str(model_folder), "/no/such.pth")
 
 
-def test_weights_that_float16_cannot_hold_are_told(model_folder, cpu):
+def test_weights_that_float16_cannot_hold_are_reported(model_folder, cpu):
     rewritten(model_folder, lambda tensors: tensors["encoder.layers.0.norm1.weight"].fill_(2.0**17))
     with pytest.raises(InputError, match="encoder.layers.0.norm1.weight holds 1.31e.05, which float16 cannot: run with dtype='bfloat16'"):
         load(model_folder, cpu, torch.float16)
@@ -144,9 +144,6 @@ def test_on_the_cpu_the_files_are_mapped_and_not_copied(tmp_path):
 import re, torch
 from pathlib import Path
 from ivit_helpers import device, weights
-from ivit_helpers.weights import reading
-
-reading.CHUNK_BYTES = 2**20  # beside 98 MiB of weights, the 64 MiB that are read ahead else would hide a copy
 
 def held():
     return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text()).group(1)) / 1024
@@ -186,14 +183,14 @@ def test_a_mistyped_relative_path_is_not_taken_for_a_hub_id(tmp_path, monkeypatc
         ("preprocessor_config.json", {"crop_size": {}}, "does not hold the sizes"),
     ],
 )
-def test_a_configuration_that_cannot_be_is_told(model_folder, file, change, sentence):
+def test_a_configuration_that_cannot_be_is_reported(model_folder, file, change, sentence):
     path = model_folder / file
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(InputError, match=sentence):
         checkpoint.find(str(model_folder))
 
 
-def test_a_processor_config_that_is_no_json_is_told(model_folder):
+def test_a_processor_config_that_is_not_json_is_reported(model_folder):
     (model_folder / "preprocessor_config.json").write_text("<html>")
     with pytest.raises(InputError, match="preprocessor_config.json is not JSON"):
         checkpoint.find(str(model_folder))
@@ -204,7 +201,7 @@ def test_without_a_processor_config_images_are_of_the_networks_size(model_folder
     assert checkpoint.find(str(model_folder)).transform.crop_size == 56
 
 
-def test_the_digests_are_told_with_the_damage_where_they_were_asked_for(model_folder, cpu):
+def test_the_digests_are_reported_with_the_damage_where_they_were_asked_for(model_folder, cpu):
     rewritten(model_folder, lambda tensors: tensors["encoder.layers.0.norm1.weight"].zero_())
     with pytest.raises(InputError, match=r"is all zeros; .* SHA-256 here: pytorch_model-00001-of-00002.bin [0-9a-f]{64}"):
         loading.load(checkpoint.find(str(model_folder)), cpu, torch.float32, verify=True)

@@ -72,51 +72,51 @@ def test_a_shard_outside_the_folder_is_refused(model_folder, index):
 
 
 @pytest.mark.parametrize("index", [{}, {"weight_map": 3}, {"weight_map": {"x": 3}}])
-def test_an_index_without_file_names_is_told(model_folder, index):
+def test_an_index_without_file_names_is_reported(model_folder, index):
     (model_folder / INDEX).write_text(json.dumps(index))
     with pytest.raises(InputError, match="has no weight_map of file names"):
         checkpoint.find(str(model_folder))
 
 
 @pytest.mark.parametrize("kind", [lambda folder: folder, safetensors_folder], ids=["bin", "safetensors"])
-def test_an_index_that_places_a_tensor_in_another_shard_is_told(model_folder, cpu, kind):
+def test_an_index_that_places_a_tensor_in_another_shard_is_reported(model_folder, cpu, kind):
     folder = kind(model_folder)
     [path] = folder.glob("*.index.json")
     index = json.loads(path.read_text())
     first, second = sorted(set(index["weight_map"].values()))
     index["weight_map"]["encoder.layers.2.ls2"] = first
     path.write_text(json.dumps(index))
-    with pytest.raises(InputError, match=f"places encoder.layers.2.ls2 in {first}, and it lies in {second}"):
+    with pytest.raises(InputError, match=f"places encoder.layers.2.ls2 in {first}, and it is in {second}"):
         load(folder, cpu)
 
 
-def test_an_index_of_more_tensors_than_there_are_is_told(model_folder, cpu):
+def test_an_index_of_more_tensors_than_there_are_is_reported(model_folder, cpu):
     index = json.loads((model_folder / INDEX).read_text())
     index["weight_map"]["encoder.layers.3.ls2"] = SECOND
     (model_folder / INDEX).write_text(json.dumps(index))
-    with pytest.raises(InputError, match="places encoder.layers.3.ls2 in .*, and it lies in none"):
+    with pytest.raises(InputError, match="places encoder.layers.3.ls2 in .*, and it is in no file"):
         load(model_folder, cpu)
 
 
-def test_a_tensor_in_two_shards_is_told(model_folder, cpu):
+def test_a_tensor_in_two_shards_is_reported(model_folder, cpu):
     changed(model_folder / SECOND, lambda tensors: tensors.update({"encoder.layers.0.ls1": torch.ones(64)}))
-    with pytest.raises(InputError, match=f"encoder.layers.0.ls1 lies in {FIRST} and in {SECOND}"):
+    with pytest.raises(InputError, match=f"encoder.layers.0.ls1 is in {FIRST} and in {SECOND}"):
         load(model_folder, cpu)
 
 
 @pytest.mark.parametrize("kind", [lambda folder: folder, safetensors_folder], ids=["bin", "safetensors"])
-def test_weights_that_are_not_floating_point_are_told(model_folder, cpu, kind):
+def test_weights_that_are_not_floating_point_are_reported(model_folder, cpu, kind):
     name = "encoder.layers.1.mlp.fc1.weight"
     for file in (FIRST, SECOND):
         changed(model_folder / file, lambda tensors: tensors.update({name: tensors[name].to(torch.int8)} if name in tensors else {}))
-    with pytest.raises(InputError, match=f"stores {name} as (int8|I8), where weights are float32"):
+    with pytest.raises(InputError, match=f"stores {name} as (int8|I8), and only floating-point weights can be loaded"):
         load(kind(model_folder), cpu)
 
 
-def test_a_tensor_stored_with_gaps_is_told(model_folder, cpu):
+def test_a_tensor_that_is_not_contiguous_is_reported(model_folder, cpu):
     name = "encoder.layers.0.attn.proj.weight"
     changed(model_folder / FIRST, lambda tensors: tensors.update({name: tensors[name].T}))
-    with pytest.raises(InputError, match=f"stores {name} with gaps"):
+    with pytest.raises(InputError, match=f"stores {name} as a tensor that is not contiguous"):
         load(model_folder, cpu)
 
 
@@ -161,17 +161,34 @@ def test_tensors_of_one_storage_are_read_each_from_its_place(tmp_path):
     both = torch.randn(10)
     torch.save({"a": both[:4], "b": both[4:].view(2, 3)}, tmp_path / "x.bin")
     places = files.places([tmp_path / "x.bin"])
-    read = {chunk.name: chunk.values.clone() for chunk in reading.chunks(places)}
-    assert torch.equal(read["a"], both[:4])
-    assert torch.equal(read["b"], both[4:])
-    assert torch.equal(reading.mapped(places)["b"], both[4:].view(2, 3))
+    for read in (dict(reading.read(places, torch.float32)), reading.mapped(places)):
+        assert torch.equal(read["a"], both[:4])
+        assert torch.equal(read["b"], both[4:].view(2, 3))
 
 
-def test_a_tensor_of_many_chunks_is_read_whole_and_in_order(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "CHUNK_BYTES", 1000)
-    tensors = {"a": torch.randn(1003), "b": torch.randn(3), "c": torch.randn(250)}
-    torch.save(tensors, tmp_path / "x.bin")
-    read = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
-    for chunk in reading.chunks(files.places([tmp_path / "x.bin"])):
-        read[chunk.name][chunk.begin : chunk.begin + len(chunk.values)] = chunk.values
-    assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
+@pytest.mark.parametrize("kind", ["bin", "safetensors"])
+def test_tensors_are_read_exactly_and_in_the_order_of_the_file(tmp_path, kind):
+    tensors = {f"{number}": torch.randn(17, 1001 - 50 * number) for number in range(12)} | {"empty": torch.zeros(0, 3)}
+    path = tmp_path / f"x.{kind}"
+    torch.save(tensors, path) if kind == "bin" else save_file(tensors, path)
+    places = files.places([path])
+    read = list(reading.read(places, torch.float32))
+    assert [name for name, _ in read] == sorted(places.keys() - {"empty"}, key=lambda name: places[name].offset)
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in read)
+
+
+def test_a_tensor_at_an_odd_byte_is_read(tmp_path):
+    header = b'{"odd": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}'
+    assert len(header) % 2
+    (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + torch.tensor([1.0, 2.0]).numpy().tobytes())
+    places = files.places([tmp_path / "x.safetensors"])
+    assert dict(reading.read(places, torch.float32))["odd"].tolist() == [1, 2]
+    assert reading.mapped(places)["odd"].tolist() == [1, 2]
+
+
+def test_a_file_that_becomes_shorter_while_it_is_read_is_reported(tmp_path):
+    torch.save({"a": torch.randn(5000)}, tmp_path / "x.bin")
+    places = files.places([tmp_path / "x.bin"])
+    (tmp_path / "x.bin").write_bytes((tmp_path / "x.bin").read_bytes()[:10_000])
+    with pytest.raises(InputError, match="x.bin became shorter while it was read"):
+        list(reading.read(places, torch.float32))
