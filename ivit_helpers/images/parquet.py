@@ -22,9 +22,10 @@ class ParquetCell:
 
     def read(self) -> bytes:
         """The cell's bytes."""
-        content: bytes | None = _row_group(self.shard, self.column, self.group)[self.row]["bytes"]
-        if content is None:
+        cell = _row_group(self.shard, self.column, self.group)[self.row]
+        if cell is None or cell["bytes"] is None:
             raise FileNotFoundError
+        content: bytes = cell["bytes"]
         return content
 
 
@@ -59,8 +60,15 @@ def parquet_shards(shards: Sequence[Path], name: str) -> LabelledImages:
         table = file.read(columns=[f"{column}.path", "label"])
         paths += _row_paths(shard, [cell["path"] if cell else None for cell in table.column(column).to_pylist()])
         stored += _cells(shard, column, file.metadata)
-        written += [None if label is None or label == -1 else str(label) for label in table.column("label").to_pylist()]
+        written += [_written(label) for label in table.column("label").to_pylist()]
     return replace(named(name, paths, written), stored=stored)
+
+
+def _written(label: Any) -> str | None:
+    """A label as a word. pandas stores a column of whole numbers that has gaps as fractions: 3.0, and NaN for a gap."""
+    if label is None or label == -1 or label != label:  # noqa: PLR0124 (only NaN differs from itself)
+        return None
+    return str(int(label) if isinstance(label, float) and label.is_integer() else label)
 
 
 def _row_paths(shard: Path, names: Sequence[str | None]) -> list[Path]:

@@ -200,6 +200,18 @@ def test_a_broken_network_is_seen_as_flips_with_their_pictures(tmp_path, tiny, d
     assert "logits), 3 here (by" in page
 
 
+def test_a_flipped_image_that_has_disappeared_costs_its_picture_only(tmp_path, tiny, digits):
+    run_of(tmp_path / "one", tiny, digits)
+    head = copy.deepcopy(tiny.head)
+    head.head.bias.data[3] += 100
+    broken, run = dataclasses.replace(tiny, head=head), start(AccuracyParameters(out=str(tmp_path / "two")))
+    predictions = predict(broken, digits, 8)
+    questions.keep(run, predictions, broken)
+    gone = dataclasses.replace(digits, paths=[path.with_name("gone.png") for path in digits.paths])
+    page = other_run.against(run, predictions, gone, broken, str(tmp_path / "one"))._repr_html_()
+    assert page.count("(now missing: no such file)</figcaption>") == 12
+
+
 def test_a_run_over_other_images_is_refused_and_still_concluded(tmp_path, tiny, digits):
     run_of(tmp_path / "one", tiny, folders.digits().drawn(20, 0))
     run, checks, page = run_of(tmp_path / "two", tiny, digits, tmp_path / "one")

@@ -70,7 +70,7 @@ def test_images_without_a_line_are_unlabelled_and_lines_without_an_image_are_mis
     assert [str(path) for path in found.paths] == ["f/a.png", "f/sub/b.png", "f/c.JPEG"]
     assert found.labels == [3, None, 4]
     with pytest.raises(FileNotFoundError):
-        found.image(2)
+        found.picture(2)
 
 
 def test_labels_of_other_images_are_told():
