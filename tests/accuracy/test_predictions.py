@@ -104,15 +104,15 @@ def test_an_image_that_disappears_after_the_predictions_costs_its_picture_only(f
     (folder / "1" / "0.jpg").write_text("no image")
     captions = questions.mistakes(predictions, found, tiny).captions
     assert len(captions) == 4
-    assert sum("0, answered 9 (20%) (now missing: no such file)" == caption for caption in captions) == 1
+    assert captions.count("0, answered 9 (20%) (now missing: no such file)") == 1
     assert sum(caption.startswith("1, answered 9 (20%) (now unreadable: ") for caption in captions) == 1
     assert questions.mistakes(predictions, found, tiny)._repr_html_().count("<img") == 4
 
 
-def test_names_that_are_not_utf8_cost_nothing(folder, tiny, tmp_path):
-    os.rename(os.fsencode(folder / "1" / "0.jpg"), os.fsencode(folder / "1") + b"/\xe9.jpg")
-    os.rename(os.fsencode(folder / "1" / "2.jpg"), os.fsencode(folder / "1") + b"/\xff.jpg")
-    run = start(AccuracyParameters(out=str(tmp_path / "out")))
+def test_names_that_are_not_utf8_cost_nothing(folder, tiny, tmp_path_factory):
+    for name, other in (("0.jpg", b"\xe9.jpg"), ("2.jpg", b"\xff.jpg")):
+        (folder / "1" / name).rename(folder / "1" / os.fsdecode(other))
+    run = start(AccuracyParameters(out=str(tmp_path_factory.mktemp("out"))))
     found = folders.class_folders(folder)
     predictions = predict(tiny, found, 4)
     questions.keep(run, predictions, tiny, bad_limit=2)

@@ -326,7 +326,7 @@ def test_an_orientation_is_applied_to_the_sets_that_the_authors_read_so_and_to_n
     (tmp_path / "0").mkdir()
     exif = Image.Exif()
     exif[0x0112] = 8
-    Image.new("RGB", (20, 16)).save(tmp_path / "0" / f"{NAMES[0]}.jpg", exif=exif)
+    Image.new("RGB", (20, 16)).save(tmp_path / "0" / f"{NAMES[1]}.jpg", exif=exif)
     labels = real_json(tmp_path) if name == "real" else ""
     found = layouts.image_set(asked(tmp_path, image_set=name, labels=labels))
     for these in (found, pickle.loads(pickle.dumps(found))):
@@ -347,10 +347,9 @@ def test_a_parquet_row_without_an_image_is_a_missing_image(tmp_path):
 
 
 def test_names_that_are_not_utf8_can_be_written_and_the_images_are_read(tmp_path):
-    folder = os.fsencode(tmp_path) + b"/caf\xe9"
-    os.mkdir(folder)
-    with open(folder + b"/\xff.png", "wb") as file:
-        file.write(encoded(COLOURS[0]))
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / os.fsdecode(b"\xff.png")).write_bytes(encoded(COLOURS[0]))
     found = layouts.image_set(asked(tmp_path, image_set="folder"))
     assert (found.classes, found.identity(0)) == ([r"caf\xe9"], r"caf\xe9/\xff.png")
     assert found.picture(0).image.getpixel((0, 0)) == COLOURS[0]

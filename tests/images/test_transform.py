@@ -83,8 +83,10 @@ def test_an_exif_orientation_is_reported_always_and_applied_only_where_asked(tmp
     assert upright.image.size == ((30, 20) if orientation < 5 else (20, 30))
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize(
-    "exif", [b"Exif\0\0nonsense", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x09\0\0\0"]
+    "exif",
+    [b"Exif\0\0nonsense", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x09\0\0\0\0\0\0\0"],
 )
 def test_damaged_exif_data_or_an_unknown_orientation_leave_the_pixels_as_they_are(tmp_path, exif):
     ramp(30, 20).save(tmp_path / "x.jpg", exif=exif)
