@@ -74,7 +74,7 @@ def begin(run: AccuracyRun, loaded: Loaded, images: LabelledImages) -> Facts:
 
 
 def title(image_set: str) -> str:
-    """What a reader calls a set."""
+    """The name of a set for a reader."""
     return RULES[image_set].title if image_set in RULES else image_set
 
 
@@ -220,9 +220,9 @@ def headline(row: AccuracyRow, loaded: Loaded) -> str:
 
 
 def accounting_table(row: AccuracyRow) -> Table:
-    """The outcomes of a set's images, which add up to the images, and how many images are read differently by other readers."""
-    applied = "is applied" if row.set in RULES and RULES[row.set].upright else "is not applied"
-    differ = [(row.with_orientation, f"with an EXIF orientation, which {applied} for this set"), (row.cmyk, "in CMYK")]
+    """The outcomes of a set's images, which add up to the images, and how many images other readers decode differently."""
+    applied = "applied" if row.set in RULES and RULES[row.set].upright else "not applied"
+    differ = [(row.with_orientation, f"with an EXIF orientation ({applied} to this set)"), (row.cmyk, "in CMYK")]
     listed = " and ".join(f"{count:,} {what}" for count, what in differ if count)
     caption = f"Every image has exactly one outcome{'. Image readers differ on ' + listed if listed else ''}"
     return Table([{name: f"{getattr(row, name):,}" for name in ("images", *OUTCOMES)}], caption)

@@ -123,7 +123,7 @@ class LabelRule:
         found = int(word) if word.isdecimal() else _index().get(word, -1)
         if found not in self.answers:
             raise InputError(
-                f"{images.name} has the label {word!r}, which is no class of {self.title}: expected synset ids such as "
+                f"{images.name} has the label {word!r}, which is not a class of {self.title}: expected synset ids such as "
                 f"{synsets()[self.answers[0]]}, or class indices in their sorted order; is image_set={self.name} the right set?"
             )
         return found
@@ -134,11 +134,11 @@ class LabelRule:
 
 
 def validation_number(path: Path) -> int:
-    """The number, from 1 to 50,000, of an ImageNet validation image, from its name. Raises InputError where it tells none."""
+    """The number, from 1 to 50,000, of an ImageNet validation image, from its name. Raises InputError for any other name."""
     found = VALIDATION_NAME.search(path.name)
     if not found or not 1 <= int(found[1]) <= VALIDATION_IMAGES:
         raise InputError(
-            f"{path} is no name of a validation image (ILSVRC2012_val_00000001.JPEG): ReaL labels are kept by these names, "
+            f"{path} is not the name of a validation image (ILSVRC2012_val_00000001.JPEG): ReaL labels are kept by these names, "
             "so give the images under their own."
         )
     return int(found[1])

@@ -31,7 +31,7 @@ class LabelledImages:
 
     name: str
     paths: Sequence[Path]
-    """Where each image lies, and what it is called in every table"""
+    """The path of each image, which is also its name in every table"""
     labels: Sequence[Label]
     classes: Sequence[str]
     root: Path | None = None
@@ -39,7 +39,7 @@ class LabelledImages:
     answers: Sequence[int] | None = None
     """The classes that may be answered; None for all"""
     stored: Sequence[StoredImage] | None = None
-    """What to read each image from, where it is no file of its own"""
+    """What to read each image from, where it is not a file of its own"""
     drawn_from: int | None = None
     """How many images the set has, where these are some drawn at random"""
     upright: bool = False
@@ -106,7 +106,7 @@ def named(name: str, paths: Sequence[Path], written: Sequence[str | None], names
 
 
 def inside(shard: Path, name: str) -> Path:
-    """What an image of an archive is called; a name from the root, as archives may hold, stays inside."""
+    """The path of an archive's image. A name that begins at the root, as some archives have, stays inside the archive."""
     return shard / name.lstrip("/")
 
 

@@ -29,8 +29,8 @@ class TarMember:
 def tar_shards(shards: Sequence[Path], name: str) -> LabelledImages:
     """Images of tar files; the label of an image is the text of the `.cls` member of the same name, where there is one.
 
-    Where there is none at all and the images are in several folders, their folders are the classes, as in packed class folders.
-    A label without its image stays in the set, as a missing one. Raises InputError for a shard that ends too early.
+    Where there is none at all and the images are in several folders, the folders are the classes.
+    A label without an image stays in the set, as a missing image. Raises InputError for a shard that ends too early.
     """
     paths: list[Path] = []
     stored: list[StoredImage] = []

@@ -50,7 +50,7 @@ def test_a_known_order_is_named(mislabel, named, images, right):
     assert named in str(found)
 
 
-def test_an_unknown_order_is_told_without_a_name():
+def test_an_unknown_order_is_reported_without_a_name():
     truth, said = stub()
     found = check_alignment(predictions(np.random.default_rng(5).permutation(1000)[truth], said))
     assert found.lines_up is False

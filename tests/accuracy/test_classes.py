@@ -172,7 +172,7 @@ def test_a_published_set_is_answered_among_its_own_classes_only(tmp_path, tiny):
         assert names[row.label] == synsets()[subset("a")[0]]
 
 
-AWKWARD = ["$x_1$ and $", "<b>bold & more", "100 %", r"a\b{"]
+AWKWARD = [r"$\frac$ 5", "<b>bold & more", "100 %", r"a\b{"]
 
 
 def test_class_names_with_dollars_or_html_characters_are_shown_as_they_are(tmp_path, tiny):

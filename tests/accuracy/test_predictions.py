@@ -129,7 +129,7 @@ def test_images_that_readers_treat_differently_are_counted_in_the_record_and_und
     Image.new("CMYK", (40, 40)).save(folder / "1" / "print.jpg")
     row = statistics.score(predict(tiny, folders.class_folders(folder), 4))
     assert (row.with_orientation, row.cmyk, row.images) == (2, 1, 9)
-    differ = "Image readers differ on 2 with an EXIF orientation, which is {} for this set and 1 in CMYK"
+    differ = "Image readers differ on 2 with an EXIF orientation ({} to this set) and 1 in CMYK"
     assert differ.format("not applied") in questions.accounting_table(row).caption
     as_authors = row.model_copy(update={"set": "imagenet-1k"})
     assert differ.format("applied") in questions.accounting_table(as_authors).caption

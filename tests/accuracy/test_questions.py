@@ -345,7 +345,7 @@ def test_a_published_set_needs_a_trained_head_in_a_notebook_too(random_classifie
         questions.begin(run, dataclasses.replace(random_classifier, head_source=random_head(SMALL.hidden_size)), found)
 
 
-def test_the_head_and_its_digest_are_shown_and_one_that_is_not_the_published_one_is_told(random_classifier, logits, run, tmp_path):
+def test_the_head_and_its_digest_are_shown_and_one_that_is_not_the_published_one_is_reported(random_classifier, logits, run, tmp_path):
     labels, *_ = labels_for("a", logits)
     write("a", labels, tmp_path / "set")
     found = layouts.image_set(AccuracyParameters(data=str(tmp_path / "set"), image_set="a"))

@@ -75,7 +75,7 @@ def test_every_image_reports_its_orientation_and_whether_it_is_cmyk(tmp_path, wo
     assert [(one.orientation, one.cmyk) for one in batch.images] == [(6, False), (1, True), (1, False)]
 
 
-def test_a_set_that_is_all_unreadable_is_told_without_pixels(tmp_path):
+def test_a_set_that_is_all_unreadable_is_reported_without_pixels(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\nnonsense")
     [batch] = collected(folders.class_folders(tmp_path), 8, 0)
@@ -183,7 +183,7 @@ def decoding_processes():
     return [process for child in psutil.Process().children() for process in child.children() if "forkserver" in " ".join(child.cmdline())]
 
 
-def test_a_killed_worker_is_told_and_does_not_hang():
+def test_a_killed_worker_is_reported_and_does_not_hang():
     with pytest.raises(InputError, match="ended early .*run again with fewer workers"):
         collected(of(Deadly, 8), 4, 2)
 

@@ -199,7 +199,7 @@ def test_parquet_rows_without_label_or_bytes_are_told_apart(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.99])
-def test_a_tar_file_that_ends_too_early_is_told(tmp_path, kept):
+def test_a_tar_file_that_ends_too_early_is_reported(tmp_path, kept):
     tar_shards(tmp_path)
     path = tmp_path / "set-0.tar"
     with tarfile.open(path) as archive:
@@ -209,7 +209,7 @@ def test_a_tar_file_that_ends_too_early_is_told(tmp_path, kept):
         layouts.image_set(asked(tmp_path))
 
 
-def test_a_tar_file_cut_between_two_members_is_told(tmp_path):
+def test_a_tar_file_cut_between_two_members_is_reported(tmp_path):
     tar_shards(tmp_path)
     path = tmp_path / "set-0.tar"
     with tarfile.open(path) as archive:
@@ -232,14 +232,14 @@ def test_links_in_a_tar_file_lead_nowhere(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"secret.png", "x.tar"}
 
 
-def test_a_compressed_tar_file_is_told(tmp_path):
+def test_a_compressed_tar_file_is_reported(tmp_path):
     with tarfile.open(tmp_path / "x.tar", "w:gz") as archive:
         add(archive, "a.png", encoded(COLOURS[0]))
     with pytest.raises(InputError, match="damaged, incomplete or compressed"):
         layouts.image_set(asked(tmp_path / "x.tar"))
 
 
-def test_two_images_of_one_name_in_a_tar_file_are_told(tmp_path):
+def test_two_images_of_one_name_in_a_tar_file_are_reported(tmp_path):
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
         add(archive, "a.png", encoded(COLOURS[0]))
         add(archive, "a.png", encoded(COLOURS[1]))
@@ -247,7 +247,7 @@ def test_two_images_of_one_name_in_a_tar_file_are_told(tmp_path):
         layouts.image_set(asked(tmp_path / "x.tar"))
 
 
-def test_a_broken_parquet_file_and_one_of_other_columns_are_told(tmp_path):
+def test_a_broken_parquet_file_and_one_of_other_columns_are_reported(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
@@ -277,7 +277,7 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
         ("digits", {"image_set": "folder", "labels": "x"}, "has labels of its own"),
     ],
 )
-def test_what_is_not_there_is_told(data, others, sentence):
+def test_what_is_not_there_is_reported(data, others, sentence):
     with pytest.raises(InputError, match=sentence):
         layouts.image_set(asked(data, **others))
 

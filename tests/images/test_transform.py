@@ -104,7 +104,7 @@ def test_class_folders_become_labels_in_name_order(tmp_path):
     assert [(path.parent.name, label) for path, label in zip(found.paths, found.labels, strict=True)] == [("a", 0), ("b", 1)]
 
 
-def test_a_folder_without_images_is_told(tmp_path):
+def test_a_folder_without_images_is_reported(tmp_path):
     with pytest.raises(InputError, match="holds no class folders with images"):
         folders.class_folders(tmp_path)
     with pytest.raises(InputError, match="There is no folder"):
