@@ -9,6 +9,8 @@ RIG := .cache/npu-rig
 # The kit reads the sources in place, so only a change of the dependencies is a reason to install again.
 INSTALLED := .venv/.installed-$(EXTRAS)
 OLDER := .venv/transformers-4
+# Two processes with one thread each: the networks in the tests are too small for more threads to help.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help report test test-npu test-transformers-4 check lab clean
@@ -39,7 +41,7 @@ check: $(INSTALLED)
 	$(BIN)/lint-imports --no-logo
 
 test: check
-	$(BIN)/python -m pytest
+	$(PYTEST)
 	$(MAKE) test-npu
 
 $(RIG)/activate: $(INSTALLED) tests/npu_rig/build.py tests/npu_rig/cann.c
@@ -47,7 +49,7 @@ $(RIG)/activate: $(INSTALLED) tests/npu_rig/build.py tests/npu_rig/cann.c
 
 test-npu: $(INSTALLED)
 	@if command -v gcc >/dev/null && command -v nm >/dev/null; \
-	then $(MAKE) $(RIG)/activate && . $(RIG)/activate && $(BIN)/python -m pytest tests/npu; \
+	then $(MAKE) $(RIG)/activate && . $(RIG)/activate && $(PYTEST) tests/npu; \
 	else echo 'test-npu: skipped, building the stub of CANN needs gcc and nm'; fi
 
 # A small environment over .venv: its three packages come before .venv's, which gives the rest.

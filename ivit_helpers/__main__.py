@@ -1,16 +1,19 @@
 """The `ivit` command."""
 
 import json
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
-from ivit_helpers.errors import InputError
-from ivit_helpers.record import NOTEBOOKS, SYMBOLS, Parameters, described, json_schema, parse, run_folder, share_out
+from ivit_helpers.errors import InputError, Stopped
+from ivit_helpers.record import NOTEBOOKS, SYMBOLS, AnyRecord, Parameters, described, json_schema, parse, run_folder, share_out
 
 # What needs torch, papermill or matplotlib is imported where it is used: a mistyped parameter is reported without it.
 
@@ -47,42 +50,64 @@ def main() -> None:
 def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, cell_timeout: int | None) -> None:
     """Run notebooks (all three when none is named) and leave HTML reports.
 
-    Exit codes: 0 all checks passed, 1 a check failed or a notebook did not finish, 2 bad parameters and nothing was started.
+    Exit codes: 0 no check failed, 1 a check failed or a notebook did not finish, 2 bad parameters and nothing was started, 130 stopped
+    by Ctrl-C, 143 by SIGTERM.
     """
     names = tuple(dict.fromkeys(notebooks)) or ALL
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _stop)
     try:
         chosen = share_out(names, parse(given))
         folder = _folder(out, chosen[names[0]])
-        _check_inputs(chosen)
+        for problem in _problems(chosen):
+            raise problem
         _check_device(chosen[names[0]])
     except InputError as error:
-        click.echo(f"ivit: {error}", err=True)
-        sys.exit(BAD_INPUT)
+        _refuse([error])
     from ivit_helpers.report import run_notebook
 
-    passed = True
-    lines = []
-    for number, name in enumerate(names, 1):
-        click.echo(f"[{number}/{len(names)}] {name} …", err=True)
-        record = run_notebook(name, chosen[name], folder, cell_timeout)
-        passed &= record.status == "passed"
-        lines.append(_summary(name, record.status, record.verdict, folder))
-    click.echo("\n".join(lines))
-    sys.exit(0 if passed else 1)
+    failed = False
+    try:
+        for number, name in enumerate(names, 1):
+            click.echo(f"[{number}/{len(names)}] {name} …", err=True)
+            record = run_notebook(name, chosen[name], folder, cell_timeout)
+            failed |= record.status in {"failed", "incomplete"}
+            click.echo(_summary(record, folder))
+    except (KeyboardInterrupt, Stopped) as stop:
+        click.echo(f"ivit: stopped; {folder / f'{name}.html'} shows what there was.", err=True)
+        sys.exit(128 + getattr(stop, "signal", signal.SIGINT))
+    sys.exit(1 if failed else 0)
 
 
 @main.command()
-@click.argument("notebook", type=click.Choice(ALL), default=ALL[0])
+@click.argument("notebooks", nargs=-1, type=click.Choice(ALL), metavar="[smoke] [benchmark] [accuracy]")
 @click.option("-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated.")
-def check(notebook: str, given: tuple[str, ...]) -> None:
-    """Say what device a run would use, and whether the model fits it; nothing is loaded. Exit code 2 when it cannot run."""
+def check(notebooks: tuple[str, ...], given: tuple[str, ...]) -> None:
+    """Say what device a run would use, and everything that would keep it from running; nothing is loaded.
+
+    Without a notebook, the first that knows all the given parameters is checked. Exit code 2 when a run cannot start.
+    """
     try:
-        chosen = share_out([notebook], parse(given))
-        _check_inputs(chosen)
-        click.echo(_select(chosen[notebook]))
+        pairs = parse(given)
+        names = notebooks or [name for name in ALL if pairs.keys() <= NOTEBOOKS[name].model_fields.keys()][:1] or ALL
+        chosen = share_out(names, pairs)
     except InputError as error:
-        click.echo(f"ivit: {error}", err=True)
-        sys.exit(BAD_INPUT)
+        _refuse([error])
+    first = chosen[names[0]]
+    problems = [*_problems(chosen)]
+    try:
+        click.echo(_select(first))
+    except InputError as error:
+        problems.append(error)
+    if problems:
+        _refuse(problems)
+
+
+def _refuse(problems: Sequence[InputError]) -> NoReturn:
+    """Say what is wrong, each thing once, and exit."""
+    for sentence in dict.fromkeys(map(str, problems)):
+        click.echo(f"ivit: {sentence}", err=True)
+    sys.exit(BAD_INPUT)
 
 
 @main.command()
@@ -91,14 +116,23 @@ def schema() -> None:
     click.echo(json.dumps(json_schema(), indent=1, ensure_ascii=False))
 
 
-def _check_inputs(chosen: Mapping[str, Parameters]) -> None:
-    """Find what the parameters name, so that a mistyped path is reported at once; reads no weights and no pixels."""
+def _stop(number: int, _frame: object) -> None:
+    raise Stopped(number)
+
+
+def _problems(chosen: Mapping[str, Parameters]) -> Iterator[InputError]:
+    """What is wrong with what the parameters name; reads no weights and no pixels."""
     from ivit_helpers import weights
 
-    for model, head in dict.fromkeys((given.model, getattr(given, "head", "")) for given in chosen.values()):
-        weights.check(model, head)
-    for name, given in chosen.items():
-        import_module(f"ivit_helpers.{name}").check_inputs(given)
+    checks = [
+        partial(weights.check, *names) for names in dict.fromkeys((given.model, getattr(given, "head", "")) for given in chosen.values())
+    ]
+    checks += [partial(import_module(f"ivit_helpers.{name}").check_inputs, given) for name, given in chosen.items()]
+    for one in checks:
+        try:
+            one()
+        except InputError as error:
+            yield error
 
 
 def _check_device(given: Parameters) -> None:
@@ -112,7 +146,7 @@ def _check_device(given: Parameters) -> None:
         _select(given)
         return
     words = [f"-p{key}={value}" for key, value in (("model", given.model), ("device", given.device), ("dtype", given.dtype))]
-    done = subprocess.run([sys.executable, "-m", "ivit_helpers", "check", *words], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "ivit_helpers", "check", ALL[0], *words], capture_output=True, text=True, check=False)
     if done.returncode == BAD_INPUT:
         raise InputError(done.stderr.strip().splitlines()[-1].removeprefix("ivit: "))
     if done.returncode:
@@ -137,10 +171,10 @@ def _folder(out: Path | None, chosen: Parameters) -> Path:
     return (out or Path(chosen.out or run_folder(chosen.model, chosen.device))).expanduser().resolve()
 
 
-def _summary(name: str, status: str, verdict: str, folder: Path) -> str:
-    page = folder / f"{name}.html"
+def _summary(record: AnyRecord, folder: Path) -> str:
+    page = folder / f"{record.notebook}.html"
     shown = page.relative_to(Path.cwd()) if Path.cwd() in page.parents else page
-    return f"{SYMBOLS[status]} {name}: {verdict} {shown}"
+    return f"{SYMBOLS[record.status]} {record.notebook}: {record.verdict} {shown}"
 
 
 if __name__ == "__main__":

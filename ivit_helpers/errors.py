@@ -9,6 +9,18 @@ class InputError(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
+class ChecksFailed(InputError):  # noqa: N818  read by people: "ChecksFailed: ..."
+    """A notebook reached its conclusion, and a check had failed: raised by its last cell, so that whatever runs it fails too."""
+
+
+class Stopped(BaseException):
+    """A signal asked this process to stop."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(f"stopped by signal {signal}")
+        self.signal = signal
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, or the name of its class where it has no text."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

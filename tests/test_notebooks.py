@@ -1,24 +1,10 @@
 """The notebooks' own cells in this process, as both kinds of CPU: one with 16-bit matrix instructions, and one without."""
 
-import json
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from ivit_helpers.device import cpu
-from ivit_helpers.paths import NOTEBOOKS
-
-
-def executed(name, **given):
-    """The namespace that a notebook's code cells leave, with these parameters in place of its own."""
-    cells = [cell for cell in json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())["cells"] if cell["cell_type"] == "code"]
-    namespace = {}
-    for cell in cells:
-        exec("".join(cell["source"]), namespace)
-        if "parameters" in cell["metadata"].get("tags", []):
-            namespace |= given
-    return SimpleNamespace(**namespace)
+from tests.notebook import executed
 
 
 @pytest.fixture(params=[(True, "bfloat16"), (False, "float32")], ids=["with 16-bit instructions", "without 16-bit instructions"])
@@ -30,7 +16,9 @@ def automatic_dtype(request, monkeypatch):
 
 
 @pytest.fixture
-def given(model_folder, tmp_path):
+def given(model_folder, tmp_path, monkeypatch):
+    """Parameters for a small model, where the matrix product that the benchmark measures is a small one."""
+    monkeypatch.setattr(cpu.CPU, "matmul_side", 64)
     return {"model": str(model_folder), "device": "cpu", "dtype": "auto", "out": str(tmp_path / "out")}
 
 

@@ -126,16 +126,18 @@ def published(row: AccuracyRow, loaded: Loaded) -> PublishedAccuracy | None:
 
 def _check_accuracy(run: AccuracyRun, row: AccuracyRow, loaded: Loaded) -> None:
     least, expected = least_top1(loaded.checkpoint.name, row.set), published(row, loaded)
-    if not row.scored and row.set != "synthetic":
-        run.check("accuracy", False, f"none of the {row.images:,} images was scored")
+    judged: tuple[bool | None, str]
+    if not row.scored and row.unlabelled < row.images:
+        judged = False, f"none of the {row.images:,} images was scored"
     elif not claims_accuracy(row, loaded):
-        run.check("accuracy", None, NOTHING_CLAIMED)
+        judged = None, NOTHING_CLAIMED
     elif expected:
-        run.check("accuracy", *judge_accuracy(row, expected))
+        judged = judge_accuracy(row, expected)
     elif least is None:
-        run.check("accuracy", None, f"top-1 {row.top1:.2%}; there is no published figure for this model on {row.set}")
+        judged = None, f"top-1 {row.top1:.2%}; there is no published figure for this model on {row.set}"
     else:
-        run.check("accuracy", *judge_least(row, least))
+        judged = judge_least(row, least)
+    run.check("accuracy", *judged, deciding=True)
 
 
 def judge_least(row: AccuracyRow, least: float) -> tuple[bool | None, str]:

@@ -1,20 +1,38 @@
 """The questions of the benchmark notebook: which implementations are right, how fast they are, how they compare."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
+from itertools import accumulate, chain
 
+import numpy as np
 import pandas as pd
 
 from ivit_helpers.benchmark import figures
 from ivit_helpers.benchmark.ceilings import Ceilings
 from ivit_helpers.benchmark.implementations import BASELINE
 from ivit_helpers.device import dtype_name
-from ivit_helpers.measure import Agreement, Forward, Series, paired_ratios, pixel_batch, reference_states, sweep
+from ivit_helpers.measure import (
+    AGREEMENT,
+    MOST_WINDOWS,
+    WINDOWS,
+    Agreement,
+    Forward,
+    Series,
+    interval,
+    paired_ratios,
+    pixel_batch,
+    reference_states,
+    sweep,
+    watched,
+)
 from ivit_helpers.model import published_speeds
 from ivit_helpers.record import BenchmarkParameters, BenchmarkRecord, BenchmarkRow, Ratio, Run
 from ivit_helpers.report import Facts, SideBySide, Table, facts
 from ivit_helpers.weights import Loaded
 
+RESAMPLES = 2000
+NAMED = 2  # of several unsteady configurations
 Judged = Mapping[str, Agreement | str]
 """By implementation: its agreement with the reference, or why it could not run"""
 
@@ -54,10 +72,11 @@ def measure(
 ) -> list[BenchmarkRow]:
     """Sweep the batch sizes over the implementations that agree with the reference; the others stay as rows with the reason."""
     allowed = {name: forward for name, forward in forwards.items() if _passed(judged[name])}
-    series = sweep(
-        allowed, lambda size: pixel_batch(loaded, size), asked.batch_sizes, loaded.device,
-        warmup=asked.warmup, repeats=asked.repeats, seconds=asked.seconds,
-    )  # fmt: skip
+    with watched(loaded.device) as watch:
+        series = sweep(
+            allowed, lambda size: pixel_batch(loaded, size), asked.batch_sizes, loaded.device,
+            warmup=asked.warmup, repeats=asked.repeats, seconds=asked.seconds,
+        )  # fmt: skip
     series += [
         Series(name, size, error=f"refused before timing: {judged[name]}")
         for size in asked.batch_sizes
@@ -67,20 +86,44 @@ def measure(
     series.sort(key=lambda one: (one.batch_size, list(forwards).index(one.implementation)))
     rows = [_row(one, series, loaded, judged[one.implementation], limits) for one in series]
     _keep(run, rows)
+    _check_speeds(run, rows)
+    run.note(conditions=watch.conditions)
+    quiet = watch.is_quiet or not loaded.device.uses_host_memory  # only a CPU shares its cores with them
+    run.check("the machine was quiet", quiet or None, str(watch), deciding=loaded.device.uses_host_memory)
     return rows
 
 
 def _keep(run: Run[BenchmarkRecord], rows: Sequence[BenchmarkRow]) -> None:
     run.note(rows=rows)
-    run.table("rows", pd.json_normalize([row.model_dump(exclude={"samples_ms"}) for row in rows]))
+    run.table("rows", pd.json_normalize([row.model_dump(exclude={"samples_ms", "windows"}) for row in rows]))
     samples = [(row.implementation, row.batch_size, call, sample) for row in rows for call, sample in enumerate(row.samples_ms, 1)]
     run.table("samples", pd.DataFrame(samples, columns=["implementation", "batch_size", "call", "milliseconds"]))
+
+
+def _check_speeds(run: Run[BenchmarkRecord], rows: Sequence[BenchmarkRow]) -> None:
     failed = [f"{row.implementation} at batch {row.batch_size}: {row.error}" for row in rows if row.error]
     run.check("every configuration ran", not failed, "; ".join(failed) or f"{len(rows)} configurations")
+    measured = [row for row in rows if row.was_measured]
+    unsteady = [f"{row.implementation} at batch {row.batch_size} ({_windows(row)})" for row in measured if not row.steady]
+    within = f"within {AGREEMENT:.0%} in throughput and median latency"
+    detail = f"the last {WINDOWS} windows of every configuration agree {within}"
+    if unsteady:
+        some = "; ".join(unsteady[:NAMED]) + (f" and {len(unsteady) - NAMED} more" if len(unsteady) > NAMED else "")
+        detail = (
+            f"the timing of {len(unsteady)} of {len(measured)} configurations did not settle {within} in {MOST_WINDOWS} windows: {some}"
+        )
+    run.check("timings are steady", None if unsteady or best(rows) is None else True, detail, deciding=True)
     shares = [row.share_of_vendor_peak for row in rows if row.share_of_vendor_peak]
     if shares:
         detail = f"at most {max(shares):.1%} of the vendor's peak; over 100 % would mean that the clock is wrong"
         run.check("utilisation is possible", max(shares) <= 1, detail)
+
+
+def _windows(row: BenchmarkRow) -> str:
+    """The throughput of the last windows, in words."""
+    ends = list(accumulate(row.windows))
+    means = [statistics.fmean(row.samples_ms[end - count : end]) for end, count in zip(ends, row.windows, strict=True)]
+    return ", ".join(f"{1e3 * row.batch_size / mean:.3g}" for mean in means[-WINDOWS:]) + " images/s"
 
 
 def _passed(judgement: Agreement | str) -> bool:
@@ -100,10 +143,18 @@ def _row(one: Series, series: Sequence[Series], loaded: Loaded, judgement: Agree
     return row
 
 
-def _ratio(pairs: Sequence[float]) -> Ratio:
-    """Median and quartiles of the round by round ratios to the baseline."""
-    low, median, high = statistics.quantiles(pairs, n=4)
-    return Ratio(baseline=BASELINE, median=median, low=low, high=high, n=len(pairs))
+def _ratio(windows: Sequence[Sequence[float]]) -> Ratio:
+    """The median of the round by round ratios to the baseline, with the wider of two 95 % intervals.
+
+    One is from the windows' medians and one resamples the rounds (bootstrap): three windows can agree by luck, and rounds that follow
+    each other are alike.
+    """
+    rounds = list(chain.from_iterable(windows))
+    median = statistics.median(rounds)
+    low, high = interval([statistics.median(window) for window in windows]) or (0.0, math.inf)
+    drawn = np.median(np.random.default_rng(0).choice(rounds, (RESAMPLES, len(rounds))), axis=1)
+    least, most = np.percentile(drawn, [2.5, 97.5]).tolist()
+    return Ratio(baseline=BASELINE, median=median, low=min(low, least), high=max(high, most), n=len(rounds))
 
 
 def best(rows: Sequence[BenchmarkRow]) -> BenchmarkRow | None:
@@ -118,9 +169,22 @@ def headline(rows: Sequence[BenchmarkRow]) -> str:
     row = best(rows)
     if row is None or row.latency_ms is None:
         return "Nothing could be measured"
-    ratio = f", {row.ratio.median:.2f} times as fast as {BASELINE} beside it" if row.ratio else ""
     how = f"{row.implementation}, {row.dtype}, {row.latency_ms.n} calls"
-    return f"{row.images_per_s:.2f} images/s at batch {row.batch_size} ({how}){ratio}"
+    speed = f"{row.images_per_s:.2f} images/s ({_to(row.images_per_s_low, row.images_per_s_high)})"
+    return f"{speed} at batch {row.batch_size} ({how}){_compared(row)}"
+
+
+def _to(low: float | None, high: float | None) -> str:
+    return "no interval" if low is None or high is None else f"95 % interval {low:.2f} to {high:.2f}"
+
+
+def _compared(row: BenchmarkRow) -> str:
+    """The speed relative to the baseline, as the end of a sentence."""
+    if row.ratio is None:
+        return ""
+    if row.ratio.holds_1:
+        return f", no difference from {BASELINE} seen ({row.ratio.median:.2f} times as fast, {_to(row.ratio.low, row.ratio.high)})"
+    return f", {row.ratio.median:.2f} times as fast as {BASELINE} beside it ({_to(row.ratio.low, row.ratio.high)})"
 
 
 def speed_figures(rows: Sequence[BenchmarkRow], loaded: Loaded) -> SideBySide:

@@ -1,5 +1,7 @@
 """NVIDIA cards."""
 
+import os
+import subprocess
 from collections.abc import Mapping
 from types import ModuleType
 from typing import ClassVar
@@ -30,6 +32,18 @@ class CUDA(Device):
     @classmethod
     def why_absent(cls) -> str:
         return "" if torch.cuda.is_available() else "torch finds no CUDA device: check `nvidia-smi` and that torch is a CUDA build."
+
+    def other_processes(self) -> list[str] | None:
+        """From nvidia-smi, which lists processes of this container only."""
+        asked = ["--id", str(self.torch_device.index or 0), "--query-compute-apps=pid,process_name,used_memory", "--format=csv,noheader"]
+        try:
+            done = subprocess.run(["nvidia-smi", *asked], capture_output=True, text=True, timeout=20, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        if done.returncode:
+            return None
+        listed = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+        return [line for line in listed if line.partition(",")[0] != str(os.getpid())]
 
     @classmethod
     def compute_exactly(cls, module: ModuleType) -> None:

@@ -182,6 +182,10 @@ class Device:
         """What the vendor's tool says of the card now."""
         return {}
 
+    def other_processes(self) -> list[str] | None:
+        """Processes of others on the card, in words; None where they cannot be listed."""
+        return None
+
     def environment(self) -> dict[str, str]:
         """Versions of the vendor's software and the state of the card, for the record; absent things are left out."""
         return self.vendor_state()

@@ -117,6 +117,9 @@ class NPU(Device):
     def vendor_state(self) -> dict[str, str]:
         return npu_smi.of_card(self.torch_device.index or 0)
 
+    def other_processes(self) -> list[str] | None:
+        return npu_smi.processes(self.torch_device.index or 0)
+
     def environment(self) -> dict[str, str]:
         versions = {"cann": cann_version(), "driver": _version_in(DRIVER_INFO)}
         return {name: version for name, version in versions.items() if version} | super().environment()

@@ -1,5 +1,6 @@
 """What npu-smi says of a card, from its key-value forms. An absent tool, field or permission is an absent value, never an error."""
 
+import os
 import re
 import subprocess
 from collections.abc import Mapping
@@ -41,8 +42,24 @@ def cards(text: str) -> list[tuple[str, str]]:
     return [(npu, chip) for _, npu, chip in found]
 
 
+def processes(index: int) -> list[str] | None:
+    """Processes on a card by its logical number, without this one; None where npu-smi does not list them.
+
+    They are in the second table of `npu-smi info`, a row each: | NPU chip | process id | name | memory (MB) |.
+    """
+    listed, text = cards(_asked("info", "-m")), _asked("info")
+    if index >= len(listed) or "Process id" not in text:
+        return None
+    found = []
+    for line in text[text.index("Process id") :].splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if len(cells) == 4 and tuple(cells[0].split()) == listed[index] and cells[1].isdecimal() and int(cells[1]) != os.getpid():
+            found.append(f"{cells[1]}, {cells[2]}, {cells[3]} MB")
+    return found
+
+
 def of_card(index: int) -> dict[str, str]:
-    """Memory, power, temperature, utilisation, firmware and health of a card by its logical number; what is not told is left out."""
+    """Memory, power, temperature, utilisation, firmware and health of a card by its logical number; absent values are left out."""
     listed = cards(_asked("info", "-m"))
     if index >= len(listed):
         return {}

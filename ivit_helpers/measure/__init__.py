@@ -1,10 +1,23 @@
 """What several notebooks measure: the time of a call, and the error against a reference, beside transformers' own."""
 
+from ivit_helpers.measure.conditions import watched
 from ivit_helpers.measure.fidelity import Agreement, ReferenceStates, block_errors, hidden_states, reference_states
 from ivit_helpers.measure.peer import Peer
-from ivit_helpers.measure.timing import Forward, Series, paired_ratios, pixel_batch, sweep, timed, timing_table
+from ivit_helpers.measure.timing import (
+    AGREEMENT,
+    MOST_WINDOWS,
+    WINDOWS,
+    Forward,
+    Series,
+    interval,
+    paired_ratios,
+    pixel_batch,
+    sweep,
+    timed,
+    timing_table,
+)
 
 __all__ = [
-    "Agreement", "Forward", "Peer", "ReferenceStates", "Series", "block_errors", "hidden_states", "paired_ratios", "pixel_batch",
-    "reference_states", "sweep", "timed", "timing_table",
+    "AGREEMENT", "MOST_WINDOWS", "WINDOWS", "Agreement", "Forward", "Peer", "ReferenceStates", "Series", "block_errors", "hidden_states",
+    "interval", "paired_ratios", "pixel_batch", "reference_states", "sweep", "timed", "timing_table", "watched",
 ]  # fmt: skip

@@ -87,7 +87,7 @@ def _renamed(published: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def peer_part(kind: str, ours: nn.Module, place: str, config: InternViTConfig) -> Callable[[Tensor], Tensor]:
-    """One part of transformers' model, of class `kind`, over the tensors of our own part, which lies at `place` in the network."""
+    """One part of transformers' model, of class `kind`, over the tensors of our own part, which is at `place` in the network."""
     with torch.device("meta"):
         part: nn.Module = getattr(_transformers(), kind)(_peer_config(config))
     tensors = _renamed({f"{place}.{name}": tensor for name, tensor in ours.state_dict().items()})

@@ -1,14 +1,17 @@
-"""Timed batched passes: the first call, warm-up, samples, percentiles, a sweep that survives running out of memory.
+"""Timed batched passes: the first call, warm-up, windows of samples, percentiles, a sweep that survives running out of memory.
 
-Every clock is the host's, read after the device has been waited for. Times are in seconds unless a name says otherwise.
+Every clock is the host's, read after the device has finished. Times are in seconds unless a name says otherwise.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from scipy.stats import binom
+from scipy.stats import t as student
 from torch import Tensor
 from tqdm import tqdm
 
@@ -18,7 +21,11 @@ from ivit_helpers.record import BenchmarkRow, Latency, TimingRow
 from ivit_helpers.report import NOTHING, Table, number
 from ivit_helpers.weights import Loaded
 
-MINIMUM_REPEATS = 3
+WINDOWS, MOST_WINDOWS = 3, 10
+"""Windows that must agree, and after how many the timing ends anyway (source: perf_analyzer)"""
+AGREEMENT = 0.05
+"""How much the fastest of those windows may be above the slowest"""
+MEDIAN_FROM = 3
 Forward = Callable[[Tensor], Tensor]
 
 
@@ -35,12 +42,30 @@ def minimum_samples(percentile: float, confidence: float = 0.99) -> int:
 
 def percentile(samples: Sequence[float], wanted: float) -> float | None:
     """The nearest-rank percentile; None where the samples are too few to say. The median is given from three samples on."""
-    if len(samples) < (MINIMUM_REPEATS if wanted == 50 else minimum_samples(wanted)):
+    if len(samples) < (MEDIAN_FROM if wanted == 50 else minimum_samples(wanted)):
         return None
     if wanted == 50:
         return statistics.median(samples)
     rank = -(-len(samples) * wanted // 100)  # ceiling
     return sorted(samples)[int(rank) - 1]
+
+
+def interval(means: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
+    """The interval of a mean from the means of consecutive windows; None for fewer than two.
+
+    Calls that follow each other are alike, so an interval from single calls is too narrow. The means of windows (batch means, a
+    standard method of simulation) are nearly independent: Student's t over them.
+    """
+    if len(means) < 2:
+        return None
+    half = float(student.ppf((1 + confidence) / 2, len(means) - 1)) * statistics.stdev(means) / math.sqrt(len(means))
+    middle = statistics.fmean(means)
+    return middle - half, middle + half
+
+
+def agree(values: Sequence[float]) -> bool:
+    """Whether the largest is within the agreed share of the smallest."""
+    return max(values) <= (1 + AGREEMENT) * min(values)
 
 
 @dataclass
@@ -50,9 +75,21 @@ class Series:
     implementation: str
     batch_size: int
     first_call_s: float | None = None
-    samples_s: list[float] = field(default_factory=list)
+    windows_s: list[list[float]] = field(default_factory=list)
+    """Seconds of every timed call, window by window"""
     peak_memory_bytes: int | None = None
     error: str = ""
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether the last three windows agree in throughput and in median latency."""
+        last = self.windows_s[-WINDOWS:]
+        return len(last) == WINDOWS and agree([statistics.fmean(w) for w in last]) and agree([statistics.median(w) for w in last])
+
+    @property
+    def used_windows_s(self) -> list[list[float]]:
+        """The windows that figures are of: the last three where they agree, else all."""
+        return self.windows_s[-WINDOWS:] if self.is_steady else self.windows_s
 
     def row(self, dtype: str, flops_per_image: int) -> TimingRow:
         """The record's row: throughput, latency, memory and work; null where nothing was measured."""
@@ -64,16 +101,22 @@ class Series:
             peak_memory_bytes=self.peak_memory_bytes,
             error=self.error or None,
         )
-        if not self.samples_s or self.error:
+        if not self.windows_s or self.error:
             return row
-        mean = statistics.fmean(self.samples_s)
-        p50, p90, p99 = (_milliseconds(percentile(self.samples_s, wanted)) for wanted in (50, 90, 99))
+        samples = list(chain.from_iterable(self.used_windows_s))
+        mean = statistics.fmean(samples)
+        p50, p90, p99 = (_milliseconds(percentile(samples, wanted)) for wanted in (50, 90, 99))
+        low, high = interval([self.batch_size / statistics.fmean(window) for window in self.used_windows_s]) or (None, None)
         measured = {
             "images_per_s": self.batch_size / mean,
+            "images_per_s_low": None if low is None else max(low, 0.0),
+            "images_per_s_high": high,
+            "steady": self.is_steady,
             "ms_per_image": 1e3 * mean / self.batch_size,
-            "latency_ms": Latency(p50=p50, p90=p90, p99=p99, mean=1e3 * mean, n=len(self.samples_s)),
+            "latency_ms": Latency(p50=p50, p90=p90, p99=p99, mean=1e3 * mean, n=len(samples)),
             "tflops": flops_per_image * self.batch_size / mean / 1e12,
-            "samples_ms": [round(1e3 * sample, 4) for sample in self.samples_s],
+            "samples_ms": [round(1e3 * sample, 4) for sample in chain.from_iterable(self.windows_s)],
+            "windows": [len(window) for window in self.windows_s],
         }
         return row.model_copy(update=measured)
 
@@ -115,27 +158,39 @@ def _begin(series: Series, call: Callable[[], object], device: Device, warmup: i
         series.peak_memory_bytes = device.peak_memory()
 
 
+def _window(series: Sequence[Series], calls: Sequence[Callable[[], object]], device: Device, rounds: int, seconds: float) -> None:
+    """One more window of every series: calls in turn, until there were `rounds` of them or the time is over, one round at least."""
+    running = [(one, call) for one, call in zip(series, calls, strict=True) if not one.error]
+    deadline = time.perf_counter() + seconds * len(running)
+    for one, _ in running:
+        one.windows_s.append([])
+    for done in range(rounds):
+        if done and time.perf_counter() > deadline:
+            break
+        for one, call in running:
+            sample = None if one.error else _attempt(one, call, device)
+            if sample is not None:
+                one.windows_s[-1].append(sample)
+
+
 def alternating(
     forwards: Mapping[str, Forward], pixels: Tensor, device: Device, *, warmup: int, repeats: int, seconds: float
 ) -> list[Series]:
     """Time several implementations on one batch in turn (A B C, A B C, ...), so that a drift of the machine affects all of them alike.
 
-    Stops after `repeats` rounds, or when every implementation has had `seconds`, with three rounds at least.
+    Samples come in windows. Timing ends when the last three windows of every implementation agree, or after ten. Three windows have
+    `repeats` calls, or take `seconds`, of each implementation.
     """
-    calls = {name: (lambda forward=forward: forward(pixels)) for name, forward in forwards.items()}
-    series = {name: Series(name, len(pixels)) for name in forwards}
+    series = [Series(name, len(pixels)) for name in forwards]
+    calls = [lambda forward=forward: forward(pixels) for forward in forwards.values()]
     with device.inference():
-        for name, call in calls.items():
-            _begin(series[name], call, device, warmup, seconds)
-        deadline = time.perf_counter() + seconds * len(series)
-        for done in tqdm(range(repeats), desc=f"batch {len(pixels)}", unit="round", leave=False, delay=1):
-            if done >= MINIMUM_REPEATS and time.perf_counter() > deadline:
+        for one, call in zip(series, calls, strict=True):
+            _begin(one, call, device, warmup, seconds)
+        for _ in tqdm(range(MOST_WINDOWS), desc=f"batch {len(pixels)}", unit="window", leave=False, delay=1):
+            _window(series, calls, device, rounds=math.ceil(repeats / WINDOWS), seconds=seconds / WINDOWS)
+            if all(one.error or one.is_steady for one in series):
                 break
-            for name, call in calls.items():
-                sample = None if series[name].error else _attempt(series[name], call, device)
-                if sample is not None:
-                    series[name].samples_s.append(sample)
-    return list(series.values())
+    return series
 
 
 def sweep(
@@ -163,9 +218,12 @@ def sweep(
     return measured
 
 
-def paired_ratios(one: Series, other: Series) -> list[float]:
-    """How many times as fast as `other` `one` is, round by round of an alternating measurement."""
-    return [theirs / ours for ours, theirs in zip(one.samples_s, other.samples_s, strict=False)]
+def paired_ratios(one: Series, other: Series) -> list[list[float]]:
+    """How many times as fast as `other` `one` is, round by round of an alternating measurement, in the windows that figures are of."""
+    windows = list(zip(one.windows_s, other.windows_s, strict=True))
+    if one.is_steady and other.is_steady:
+        windows = windows[-WINDOWS:]
+    return [[theirs / ours for ours, theirs in zip(mine, yours, strict=True)] for mine, yours in windows]
 
 
 def pixel_batch(loaded: Loaded, size: int) -> Tensor:

@@ -13,6 +13,7 @@ from ivit_helpers.record.parameters import (
     share_out,
 )
 from ivit_helpers.record.record import (
+    RAN_TO_ITS_END,
     SYMBOLS,
     AccuracyRecord,
     AnyRecord,
@@ -29,6 +30,7 @@ from ivit_helpers.record.rows import (
     Attempt,
     BenchmarkRow,
     Check,
+    Conditions,
     Latency,
     ModelFacts,
     Outcome,
@@ -39,8 +41,8 @@ from ivit_helpers.record.rows import (
 from ivit_helpers.record.run import Conclusion, Run, new_record, run_folder, start
 
 __all__ = [
-    "NOTEBOOKS", "OUTCOMES", "SYMBOLS", "AccuracyParameters", "AccuracyRecord", "AccuracyRow", "AnyRecord", "Attempt",
-    "BenchmarkParameters", "BenchmarkRecord", "BenchmarkRow", "Check", "Conclusion", "Latency", "ModelFacts", "Outcome", "Parameters",
-    "Ratio", "Run", "SmokeParameters", "SmokeRecord", "SmokeRow", "TimingRow", "described", "json_schema", "new_record", "of_notebook",
-    "parse", "question", "read", "run_folder", "share_out", "start", "write", "write_whole",
+    "NOTEBOOKS", "OUTCOMES", "RAN_TO_ITS_END", "SYMBOLS", "AccuracyParameters", "AccuracyRecord", "AccuracyRow", "AnyRecord", "Attempt",
+    "BenchmarkParameters", "BenchmarkRecord", "BenchmarkRow", "Check", "Conclusion", "Conditions", "Latency", "ModelFacts", "Outcome",
+    "Parameters", "Ratio", "Run", "SmokeParameters", "SmokeRecord", "SmokeRow", "TimingRow", "described", "json_schema", "new_record",
+    "of_notebook", "parse", "question", "read", "run_folder", "share_out", "start", "write", "write_whole",
 ]  # fmt: skip

@@ -88,9 +88,15 @@ class BenchmarkParameters(Parameters):
         description='what to compare, a list of "fused", "plain" and "transformers"; the first is the one reported on',
     )
     warmup: Whole = Field(5, ge=0, le=1000, description="untimed calls after the first, a whole number from 0 to 1000")
-    repeats: Whole = Field(64, ge=3, le=100_000, description="timed calls of each configuration, a whole number from 3 to 100000")
+    repeats: Whole = Field(
+        64,
+        ge=3,
+        le=100_000,
+        description="timed calls of each configuration, in three windows, a whole number from 3 to 100000; "
+        "more windows follow while these disagree",
+    )
     seconds: Seconds = Field(
-        10.0, gt=0, le=86_400, description="time after which a configuration stops early, with 3 calls at least, in seconds"
+        10.0, gt=0, le=86_400, description="seconds after which these three windows end early, with one call each at least"
     )
 
 
@@ -104,7 +110,7 @@ class AccuracyParameters(Parameters):
         '"digits" (embedded) or "synthetic"',
     )
     head: str = Field("", description="a classification head, .pth or .safetensors; empty: the model folder's own")
-    labels: str = Field("", description="a text file of labels for a flat folder, or ReaL's real.json; empty where the layout says it all")
+    labels: str = Field("", description="a text file of labels for a flat folder, or ReaL's real.json; empty if the layout has labels")
     class_names: str = Field(
         "", description="a text file with the names of the model's classes, one a line in the order of its outputs; empty: the head's own"
     )
@@ -155,7 +161,7 @@ def _sentence(notebook: str, kind: type[Parameters], problem: Mapping[str, Any])
     name, known = str(problem["loc"][0]), list(kind.model_fields)
     if problem["type"] == "extra_forbidden":
         return f"{notebook} has no parameter {name} (given {problem['input']!r}): {_nearest(name, known)}It knows {', '.join(known)}."
-    return f"{notebook} cannot use {name}={problem['input']!r}: {problem['msg']}. Allowed: {kind.model_fields[name].description}."
+    return f"{notebook} cannot use {name}={problem['input']!r}. Allowed: {kind.model_fields[name].description}."
 
 
 def validate(kind: type[P], given: Mapping[str, Any]) -> P:

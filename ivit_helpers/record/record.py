@@ -6,13 +6,15 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, computed_field, field_validator, model_validator
 
 from ivit_helpers.errors import InputError
-from ivit_helpers.record.rows import AccuracyRow, BenchmarkRow, Check, ModelFacts, SmokeRow, plain
+from ivit_helpers.record.rows import AccuracyRow, BenchmarkRow, Check, Conditions, ModelFacts, Provenance, SmokeRow, plain
 
-Status = Literal["passed", "failed", "incomplete"]
-SYMBOLS = {"passed": "✓", "failed": "✗", "skipped": "–", "incomplete": "✗"}
+Status = Literal["passed", "not_judged", "failed", "incomplete"]
+SYMBOLS = {"passed": "✓", "not_judged": "?", "failed": "✗", "skipped": "–", "incomplete": "✗"}
+RAN_TO_ITS_END = "notebook ran to its end"
+_DECIDING_IN_SCHEMA_1 = {"agreement with the truth", "every configuration ran", "accuracy"}
 
 
 class Record(BaseModel):
@@ -20,16 +22,41 @@ class Record(BaseModel):
 
     model_config = ConfigDict(populate_by_name=True, extra="forbid", protected_namespaces=(), validate_assignment=True)
 
-    schema_: Literal[1] = Field(1, alias="schema")
-    status: Status = "incomplete"
+    schema_: Literal[1, 2] = Field(2, alias="schema")
+    concluded: bool = Field(False, description="whether the notebook reached its conclusion")
     started: str = Field(description="UTC time, ISO 8601")
     seconds: float = Field(0.0, description="from the first cell to the last write")
     headline: str = Field("", description="the key figure, with its unit and the count it rests on")
     caveats: list[str] = Field([], description="what a reader must know before believing the headline; part of the verdict")
     parameters: dict[str, Any] = Field({}, description="as the notebook was given them, with defaults")
+    provenance: Provenance | None = None
     environment: dict[str, Any] = Field({}, description="machine, device, versions, and variables that change speed or numbers")
     model: ModelFacts | None = None
     checks: list[Check] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_any_schema(cls, value: Any) -> Any:
+        """Take the status from the checks alone, whatever the file says; in schema 1 the deciding checks are known by their names."""
+        if not isinstance(value, dict):
+            return value
+        stated = value.get("status")
+        found = {name: item for name, item in value.items() if name != "status"}
+        if value.get("schema") == 1:
+            found["concluded"] = stated in {"passed", "failed"}
+            found["checks"] = [check | {"deciding": check.get("name") in _DECIDING_IN_SCHEMA_1} for check in value.get("checks", [])]
+        return found
+
+    @computed_field(description="by the checks: the verdict of the run")  # type: ignore[prop-decorator]
+    @property
+    def status(self) -> Status:
+        """Passed: every check passed, and the deciding ones were made. Not judged: nothing failed, but a deciding check is missing."""
+        if not self.concluded or any(check.name == RAN_TO_ITS_END and check.status == "failed" for check in self.checks):
+            return "incomplete"
+        if self.failed or not any(check.status == "passed" for check in self.checks):
+            return "failed"
+        deciding = [check.status for check in self.checks if check.deciding]
+        return "passed" if deciding and set(deciding) == {"passed"} else "not_judged"
 
     @field_validator("environment", mode="before")
     @classmethod
@@ -42,16 +69,31 @@ class Record(BaseModel):
         return value or None  # earlier records wrote {}
 
     @property
+    def failed(self) -> list[Check]:
+        """The checks that failed, in order."""
+        return [check for check in self.checks if check.status == "failed"]
+
+    @property
+    def reason(self) -> str:
+        """Why the run did not pass, in words; empty for one that did."""
+        if self.status == "incomplete":
+            return next((check.detail for check in self.failed if check.name == RAN_TO_ITS_END), "it has not reached its conclusion")
+        if self.status == "failed" and self.failed:
+            first, *others = self.failed
+            also = f"; also failed: {', '.join(check.name for check in others)}" if others else ""
+            return f"{first.name}: {first.detail.rstrip('.')}{also}"
+        if self.status == "failed":
+            return "no check was made"
+        skipped = [check.detail.rstrip(".") for check in self.checks if check.deciding and check.status == "skipped"]
+        return "" if self.status == "passed" else "; ".join(skipped) or "the deciding check was not made"
+
+    @property
     def ending(self) -> str:
-        """How it ended and the key figure."""
+        """How it ended, the reason where it did not pass, and the key figure."""
+        words = {"not_judged": "Not judged", "failed": "Failed", "incomplete": "Did not finish"}
         count = len([check for check in self.checks if check.status != "skipped"])
-        failed = [check.name for check in self.checks if check.status == "failed"]
-        ended = {
-            "passed": f"Passed: all {count} checks.",
-            "failed": f"Failed: {', '.join(failed) or 'no check was made'}.",
-            "incomplete": "Did not finish: no conclusion can be drawn from this run.",
-        }[self.status]
-        return f"{ended} {self.headline}." if self.headline else ended
+        ended = f"Passed: all {count} checks" if self.status == "passed" else f"{words[self.status]}: {self.reason.rstrip('.')}"
+        return f"{ended}. {self.headline}." if self.headline else f"{ended}."
 
     @property
     def verdict(self) -> str:
@@ -81,6 +123,7 @@ class BenchmarkRecord(Record):
 
     notebook: Literal["benchmark"] = "benchmark"
     rows: list[BenchmarkRow] = []
+    conditions: Conditions | None = None
 
 
 class AccuracyRecord(Record):
@@ -129,4 +172,4 @@ def read(path: Path) -> AnyRecord:
         raise InputError(f"The record {path} cannot be read: {error.strerror}.") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise InputError(f"{path} is not a record of schema 1: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+        raise InputError(f"{path} is not a record of schema 1 or 2: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None

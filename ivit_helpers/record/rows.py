@@ -41,6 +41,27 @@ class Check(Part):
     name: str
     status: Literal["passed", "failed", "skipped"]
     detail: str
+    deciding: bool = Field(False, description="whether the notebook's own question is judged by this check")
+
+
+class Conditions(Part):
+    """What else ran on the machine while something was timed."""
+
+    load_before: float | None = Field(description="load average of one minute")
+    load_after: float | None
+    others_cpu_share: float = Field(description="share of all cores' time that other processes (or the hypervisor) took, 0 to 1")
+    card_processes_before: list[str] | None = Field(description="other processes on the card; null where they cannot be listed")
+    card_processes_after: list[str] | None
+
+
+class Provenance(Part):
+    """Where a run comes from, and how it is repeated."""
+
+    kit: str = Field(description="version of ivit_helpers")
+    commit: str | None = Field(description='git commit of the kit, with "+changes" where its files were changed; null outside git')
+    command: str = Field(description="the command that runs the notebook again with the same parameters")
+    notebook_sha256: str | None = Field(description="of the notebook's code cells; null where the notebook is not there")
+    clock: str = Field(description="how times were taken")
 
 
 class ModelFacts(Part):
@@ -86,9 +107,14 @@ class Ratio(Part):
 
     baseline: str
     median: float
-    low: float = Field(description="lower quartile of the rounds")
-    high: float = Field(description="upper quartile of the rounds")
+    low: float = Field(description="lower end of the 95 % interval, by windows and by bootstrap (in schema 1: the lower quartile)")
+    high: float = Field(description="upper end of the 95 % interval (in schema 1: the upper quartile)")
     n: int = Field(description="rounds")
+
+    @property
+    def holds_1(self) -> bool:
+        """Whether no difference can be seen."""
+        return self.low <= 1 <= self.high
 
 
 class TimingRow(Part):
@@ -101,10 +127,14 @@ class TimingRow(Part):
     peak_memory_bytes: int | None = Field(None, description="device memory; on the CPU the process's resident size")
     error: str | None = None
     images_per_s: float | None = Field(None, description="batch size over the mean latency")
+    images_per_s_low: float | None = Field(None, description="lower end of the 95 % interval, by batch means over the windows")
+    images_per_s_high: float | None = Field(None, description="upper end of the 95 % interval")
+    steady: bool | None = Field(None, description="whether the last three windows agree within 5 % in throughput and median latency")
     ms_per_image: float | None = Field(None, description="mean latency over the batch size")
     latency_ms: Latency | None = None
     tflops: float | None = Field(None, description="achieved TFLOP/s, from flops_per_image and the mean latency")
     samples_ms: list[float] = Field([], description="milliseconds of every timed call, in order")
+    windows: list[int] = Field([], description="calls in each window; figures are of the last three where they agree, else of all")
 
     @property
     def was_measured(self) -> bool:

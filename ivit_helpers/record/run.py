@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from ivit_helpers.paths import REPORTS
 from ivit_helpers.record.parameters import AccuracyParameters, BenchmarkParameters, Parameters, SmokeParameters, notebook_of
+from ivit_helpers.record.provenance import provenance
 from ivit_helpers.record.record import KINDS, SYMBOLS, AccuracyRecord, AnyRecord, BenchmarkRecord, SmokeRecord, write, write_whole
 from ivit_helpers.record.rows import Check
+from ivit_helpers.record.session import watch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,9 +62,13 @@ class Run(Generic[R]):
         """Add what a reader must know before believing the headline."""
         self.note(caveats=[*self.record.caveats, sentence])
 
-    def check(self, name: str, passed: bool | None, detail: str) -> Check:
-        """Add one check; None for one that could not be made. A later check of the same name replaces the earlier one."""
-        check = Check(name=name, status="skipped" if passed is None else "passed" if passed else "failed", detail=detail)
+    def check(self, name: str, passed: bool | None, detail: str, *, deciding: bool = False) -> Check:
+        """Add one check; None for one that could not be made. A later check of the same name replaces the earlier one.
+
+        deciding: the notebook's own question is judged by it; where it cannot be made, the run has not passed.
+        """
+        status = "skipped" if passed is None else "passed" if passed else "failed"
+        check = Check(name=name, status=status, detail=detail, deciding=deciding)
         self.note(checks=[*(old for old in self.record.checks if old.name != name), check])
         return check
 
@@ -72,9 +78,8 @@ class Run(Generic[R]):
         return frame
 
     def finish(self, headline: str) -> "Conclusion":
-        """Decide the status from the checks; a run without a single check answered nothing and has failed."""
-        answered = [check.status for check in self.record.checks if check.status != "skipped"]
-        self.note(headline=headline, status="passed" if answered and "failed" not in answered else "failed")
+        """Draw the conclusion; the status follows from the checks."""
+        self.note(headline=headline, concluded=True)
         return Conclusion(self.record)
 
 
@@ -84,15 +89,21 @@ class Conclusion:
     def __init__(self, record: AnyRecord) -> None:
         self.record = record
 
+    @property
+    def checks(self) -> list[Check]:
+        """What did not pass first, then what could not be judged, then the rest."""
+        order = {"failed": 0, "skipped": 1, "passed": 2}
+        return sorted(self.record.checks, key=lambda check: (order[check.status], not check.deciding))
+
     def __repr__(self) -> str:
-        lines = [f"{SYMBOLS[check.status]} {check.name}: {check.detail}" for check in self.record.checks]
+        lines = [f"{SYMBOLS[check.status]} {check.name}: {check.detail}" for check in self.checks]
         return "\n".join([self.record.verdict, *lines])
 
     def _repr_html_(self) -> str:
         rows = "".join(
             f'<tr class="{check.status}"><td>{SYMBOLS[check.status]}&nbsp;{check.status}</td>'
             f"<th scope='row'>{escape(check.name)}</th><td>{escape(check.detail)}</td></tr>"
-            for check in self.record.checks
+            for check in self.checks
         )
         return (
             f'<p class="verdict {self.record.status}"><strong>{SYMBOLS[self.record.status]} {escape(self.record.ending)}</strong>'
@@ -110,7 +121,10 @@ def start(asked: AccuracyParameters) -> Run[AccuracyRecord]: ...
 def start(asked: Parameters) -> Any:
     """Begin a run of the notebook that takes these parameters."""
     folder = Path(asked.out).expanduser() if asked.out else run_folder(asked.model, asked.device)
-    return Run(new_record(notebook_of(type(asked)), asked.model_dump()), folder)
+    record = new_record(notebook_of(type(asked)), asked.model_dump())
+    record.provenance = provenance(asked)
+    watch(asked)
+    return Run(record, folder)
 
 
 def new_record(notebook: str, given: Mapping[str, Any]) -> AnyRecord:

@@ -2,9 +2,10 @@
 
 from ivit_helpers.report.execute import run_notebook
 from ivit_helpers.report.figure import LIGHT, Figure, Gallery, SideBySide, Theme, Together, draw
+from ivit_helpers.report.session import conclude
 from ivit_helpers.report.table import NOTHING, Facts, Table, facts, number
 
 __all__ = [
-    "LIGHT", "NOTHING", "Facts", "Figure", "Gallery", "SideBySide", "Table", "Theme", "Together", "draw", "facts", "number",
+    "LIGHT", "NOTHING", "Facts", "Figure", "Gallery", "SideBySide", "Table", "Theme", "Together", "conclude", "draw", "facts", "number",
     "run_notebook",
 ]  # fmt: skip

@@ -19,12 +19,12 @@ from jupyter_client.manager import AsyncKernelManager
 from nbformat import NotebookNode
 
 from ivit_helpers.device import batch_environment
-from ivit_helpers.errors import InputError, describe_error
+from ivit_helpers.errors import ChecksFailed, InputError, Stopped, describe_error
 from ivit_helpers.paths import NOTEBOOKS, REPORTS
-from ivit_helpers.record import AnyRecord, Check, Parameters, new_record, read, write
+from ivit_helpers.record import RAN_TO_ITS_END, AnyRecord, Check, Parameters, new_record, read, write
 from ivit_helpers.report.page import write_index, write_report
-
-RAN_TO_ITS_END = "notebook ran to its end"
+from ivit_helpers.report.progress import ProgressLines
+from ivit_helpers.report.session import RENDERED_LATER
 
 
 class OwnKernelManager(AsyncKernelManager):
@@ -44,7 +44,7 @@ class OwnKernelManager(AsyncKernelManager):
             argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
             display_name="Python 3",
             language="python",
-            env={name: os.environ.get(name, value) for name, value in batch_environment().items()},
+            env={name: os.environ.get(name, value) for name, value in batch_environment().items()} | {RENDERED_LATER: "1"},
         )
 
 
@@ -65,13 +65,13 @@ def execute(name: str, parameters: Parameters, folder: Path, cell_timeout: int |
         papermill.execute_notebook(
             str(NOTEBOOKS / f"{name}.ipynb"), target,
             parameters=parameters.model_dump(exclude_unset=True) | {"out": str(folder)},
-            kernel_name="python3", kernel_manager_class=OwnKernelManager, progress_bar=False, stderr_file=sys.stderr,
+            kernel_name="python3", kernel_manager_class=OwnKernelManager, progress_bar=False, stderr_file=ProgressLines(sys.stderr),
             start_timeout=600, execution_timeout=cell_timeout,
         )  # fmt: skip
-    except KeyboardInterrupt:
-        return "stopped by the user"
     except PapermillExecutionError as error:
-        return f"{error.ename}: {error.evalue}" if error.ename != "InputError" else str(error.evalue)
+        if error.ename == ChecksFailed.__name__:
+            return ""  # the record says so
+        return f"{error.ename}: {error.evalue}" if error.ename != InputError.__name__ else str(error.evalue)
     except Exception as error:  # a dead kernel, a timeout: papermill and jupyter_client raise many kinds
         return describe_error(error)
     return ""
@@ -102,8 +102,6 @@ def judge(name: str, folder: Path, stopped: str, given: Mapping[str, Any]) -> An
         reason += f"all {total} code cells were started."
     check = Check(name=RAN_TO_ITS_END, status="failed" if reason else "passed", detail=reason or f"all {total} code cells ran")
     found.checks = [*(old for old in found.checks if old.name != RAN_TO_ITS_END), check]
-    if reason or found.status == "incomplete":
-        found.status = "incomplete"
     write(found, folder / f"{name}.json")
     return found
 
@@ -114,11 +112,21 @@ def _executed(name: str, folder: Path) -> NotebookNode:
 
 
 def run_notebook(name: str, parameters: Parameters, folder: Path, cell_timeout: int | None = None) -> AnyRecord:
-    """One notebook from parameters to HTML: execute, judge, render, and bring the index up to date."""
-    stopped = execute(name, parameters, folder, cell_timeout)
+    """One notebook from parameters to HTML: execute, judge, render, and bring the index up to date.
+
+    KeyboardInterrupt and Stopped end the kernel, leave the page of what there was, and are raised again.
+    """
+    stop: BaseException | None = None
+    try:
+        stopped = execute(name, parameters, folder, cell_timeout)
+    except (KeyboardInterrupt, Stopped) as signal:
+        stop = signal
+        stopped = str(signal) or "stopped by Ctrl-C"
     found = judge(name, folder, stopped, parameters.model_dump())
     write_report(found, _executed(name, folder), folder / f"{name}.html")
     write_index(index_root(folder))
+    if stop is not None:
+        raise stop
     return found
 
 

@@ -18,7 +18,7 @@ WIDTH, HEIGHT, DPI = 5.2, 3.3, 150  # inches: at phone width a 10 point letter s
 
 @dataclass(frozen=True)
 class Theme:
-    """The colours of one scheme; the series colours keep their order and are told apart by the colour blind."""
+    """The colours of one scheme; the series colours keep their order, and colour-blind readers can tell them apart."""
 
     ink: str
     faint: str

@@ -10,8 +10,9 @@ from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
-from ivit_helpers.errors import InputError
+from ivit_helpers.errors import ChecksFailed, InputError
 from ivit_helpers.record import NOTEBOOKS, SYMBOLS, AnyRecord, Conclusion, question, read, write_whole
+from ivit_helpers.report.progress import last_state
 from ivit_helpers.report.table import facts
 
 TEMPLATE = Path(__file__).resolve().parent / "template"
@@ -28,8 +29,7 @@ def _code_colours() -> dict[str, str]:
 
 def _last_line_states(text: str) -> str:
     """What a terminal would still show: of a line that was rewritten with carriage returns, its last state."""
-    lines = [line.rstrip("\r").rsplit("\r", 1)[-1].rstrip() for line in text.split("\n")]
-    return "\n".join(line for line in lines if line)
+    return "\n".join(filter(None, map(last_state, text.split("\n"))))
 
 
 def _joined_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
@@ -52,10 +52,10 @@ def _readable(notebook: NotebookNode) -> NotebookNode:
     """A copy for the page: streams joined, cells marked that the page shows elsewhere or that never ran."""
     copy: NotebookNode = nbformat.from_dict(notebook)
     for cell in copy.cells:
-        if cell.cell_type == "code":
-            cell.outputs = _joined_streams(cell.outputs)
+        if cell.cell_type == "code":  # the page itself begins with the checks that failed
+            cell.outputs = _joined_streams([output for output in cell.outputs if output.get("ename") != ChecksFailed.__name__])
         tags = set(cell.metadata.get("tags", []))
-        if "injected-parameters" in tags:  # where this page lay when it was made says nothing where it is read
+        if "injected-parameters" in tags:  # the folder of the run means nothing to a reader elsewhere
             cell.source = "\n".join(line for line in cell.source.splitlines() if not line.startswith("out = "))
         failed = any(output.output_type == "error" for output in cell.get("outputs", []))
         cell.metadata["set_up"] = bool(SET_UP & tags)
@@ -66,7 +66,8 @@ def _readable(notebook: NotebookNode) -> NotebookNode:
 
 def _environment_table(record: AnyRecord) -> str:
     given = ", ".join(f"{name}={value}" for name, value in record.parameters.items() if name != "out")
-    return facts({**record.environment, "parameters": given})._repr_html_()
+    origin = record.provenance.model_dump(exclude={"command"}, exclude_none=True) if record.provenance else {}
+    return facts({**record.environment, "parameters": given, **origin})._repr_html_()
 
 
 def report_html(record: AnyRecord, notebook: NotebookNode) -> str:

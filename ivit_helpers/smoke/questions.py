@@ -210,7 +210,7 @@ def agreement(run: SmokeRun, loaded: Loaded, pixel_values: Tensor) -> LayerError
     expected = reference_states(loaded.network, pixel_values, loaded.dtype)
     found = hidden_states(loaded.network, pixel_values, loaded.device)
     judged = expected.agreement(found[-1])
-    run.check("agreement with the reference", judged.passed, str(judged))
+    run.check("agreement with the reference", judged.passed, str(judged), deciding=True)
     errors = LayerErrors(
         [relative_error(here, exact) for here, exact in zip(found, expected.exact, strict=True)],
         [relative_error(there, exact) for there, exact in zip(expected.peer, expected.exact, strict=True)],

@@ -11,6 +11,7 @@ from ivit_helpers.record.parameters import AccuracyParameters
 from ivit_helpers.report import execute
 from tests.accuracy.test_questions import COUNT, independent_logits, labels_for, write
 from tests.builders import SMALL
+from tests.notebook import executed
 from tests.weights.test_head import official
 
 
@@ -28,16 +29,42 @@ def official_files(model_folder, configuration):
     return model_folder, network, head
 
 
-@pytest.mark.parametrize("name", RULES)
-def test_the_notebook_gives_exactly_what_plain_loops_over_the_official_files_give(name, official_files, tmp_path):
+@pytest.fixture
+def in_a_kernel(tmp_path):
+    """Run the notebook as `ivit run` does; gives its record and its page."""
+
+    def run(given):
+        record = execute.run_notebook("accuracy", AccuracyParameters(**given), tmp_path / "out")
+        return record, (tmp_path / "out" / "accuracy.html").read_text()
+
+    return run
+
+
+@pytest.fixture
+def in_this_process(tmp_path):
+    """Run the notebook's cells; gives the record and what they show."""
+
+    def run(given):
+        left = executed("accuracy", **given, out=str(tmp_path / "out"))
+        return left.run.record, " ".join(left.shown)
+
+    return run
+
+
+WAYS = [pytest.param(name, "in_a_kernel", marks=pytest.mark.slow) if name == "real" else (name, "in_this_process") for name in RULES]
+
+
+@pytest.mark.parametrize(("name", "way"), WAYS)
+def test_the_notebook_gives_exactly_what_plain_loops_over_the_official_files_give(name, way, official_files, tmp_path, request):
     folder, network, head = official_files
     labels, top1, top5, counted = labels_for(name, independent_logits(network, head))
     assert 0 < top1 < top5 < counted
     text = write(name, labels, tmp_path / "set")
-    asked = AccuracyParameters(
-        model=str(folder), device="cpu", dtype="float32", data=str(tmp_path / "set"), image_set=name, labels=text, verify=True
-    )
-    found = execute.run_notebook("accuracy", asked, tmp_path / "out")
+    given = {
+        "model": str(folder), "device": "cpu", "dtype": "float32", "data": str(tmp_path / "set"), "image_set": name, "labels": text,
+        "verify": True,
+    }  # fmt: skip
+    found, page = request.getfixturevalue(way)(given)
     assert found.status == "passed", found.checks
     [row] = found.rows
     assert (row.top1_hits, row.top5_hits) == (top1, top5)
@@ -45,4 +72,4 @@ def test_the_notebook_gives_exactly_what_plain_loops_over_the_official_files_giv
     assert (row.top1, row.top5) == (top1 / counted, top5 / counted)
     assert found.model.head == "BatchNorm (folded) and Linear over class token and mean patch token"
     assert len(found.model.sha256) == 2
-    assert f"{top1 / counted:.2%}" in (tmp_path / "out" / "accuracy.html").read_text()
+    assert f"{top1 / counted:.2%}" in page

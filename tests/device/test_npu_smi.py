@@ -50,12 +50,12 @@ def test_the_second_card_is_asked_by_its_own_ids_and_answers_in_units(tool):
     }
 
 
-def test_a_field_that_is_not_told_is_absent(tool):
+def test_a_field_without_a_value_is_left_out(tool):
     tool(answers={**ANSWERS, "power": "        NPU Real-time Power(W)         : -\n"})
     assert "npu_power_w" not in npu_smi.of_card(1)
 
 
-def test_a_card_that_is_not_listed_or_a_tool_that_is_not_there_tells_nothing(tool, tmp_path, monkeypatch):
+def test_without_the_card_or_without_the_tool_there_are_no_fields(tool, tmp_path, monkeypatch):
     tool()
     assert npu_smi.of_card(7) == {}
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
@@ -78,6 +78,6 @@ def test_a_torch_npu_on_another_cann_is_warned_of(torch_npu, cann, warned):
     assert not warned or "made for CANN 8.5, this machine has 9.0.0" in sentence
 
 
-def test_the_cards_state_says_how_much_memory_is_free(cpu):
+def test_the_state_of_a_device_says_how_much_memory_is_free(cpu):
     assert "GiB of" in cpu.state()["free memory"]
     assert isinstance(cpu, device.Device)

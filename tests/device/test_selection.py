@@ -8,7 +8,7 @@ from ivit_helpers.errors import InputError
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch_npu") is not None, reason="torch-npu is installed here")
-def test_an_npu_without_torch_npu_is_told_with_the_next_step():
+def test_an_npu_without_torch_npu_is_refused_with_the_next_step():
     with pytest.raises(InputError, match="torch-npu is not installed: pip install"):
         selection.select("npu")
 

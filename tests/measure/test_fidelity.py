@@ -66,17 +66,17 @@ GROSS = [lost_layer_scale, uniform_attention, wrong_scale, not_a_number]
 
 
 @pytest.mark.parametrize("fault", [*GROSS, key_normalised_with_the_querys_weight, tanh_gelu])
-def test_a_fault_is_beyond_rounding(fault):
+def test_a_fault_exceeds_what_rounding_explains(fault):
     assert not judged(randomised(SMALL), torch.float32, fault).passed
 
 
 @pytest.mark.parametrize("fault", GROSS)
-def test_a_gross_fault_is_beyond_rounding_in_bfloat16_too(fault):
+def test_a_gross_fault_exceeds_what_rounding_explains_in_bfloat16_too(fault):
     assert not judged(randomised(SMALL), torch.bfloat16, fault).passed
 
 
 def blocks_alone(network, fault=None):
-    """Which blocks are right by themselves, where `fault` changes the network's code and leaves its weights."""
+    """Which blocks alone agree with the reference, where `fault` changes the network's code and leaves its weights."""
     pixels = torch.randn(1, 3, 56, 56, generator=torch.Generator().manual_seed(3))
     cpu, dtype = selection.select("cpu"), network.embeddings.class_embedding.dtype
     if fault:
@@ -86,7 +86,7 @@ def blocks_alone(network, fault=None):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("config", [SMALL, replace(SMALL, norm_type="layer_norm", qk_normalization=False, qkv_bias=True)])
-def test_the_blocks_of_a_sound_network_are_right_by_themselves(dtype, config):
+def test_each_block_of_a_sound_network_alone_agrees_with_the_reference(dtype, config):
     sound = randomised(config).to(dtype)
     assert blocks_alone(sound) == blocks_alone(sound.sharing_weights(FUSED)) == [True] * config.num_hidden_layers
 
@@ -121,7 +121,7 @@ def not_a_number_made(network):
     "fault",
     [keys_take_the_queries_norm, tanh_gelu_in_one, wrong_scale_in_one, uniform_attention_in_one, scale_forgotten, not_a_number_made],
 )
-def test_a_fault_of_one_block_is_found_in_any_dtype_and_in_that_block(fault, dtype):
+def test_a_fault_in_one_block_is_found_in_that_block_in_any_dtype(fault, dtype):
     assert blocks_alone(randomised(SMALL).to(dtype), fault) == [True, False, *[True] * (SMALL.num_hidden_layers - 2)]
 
 

@@ -19,8 +19,8 @@ def distance(config, dtype=torch.float32, kernels=None):
     exact = InternViT(config).to(wide)
     exact.load_state_dict({name: tensor.to(wide) for name, tensor in network.state_dict().items()})
     with torch.inference_mode():
-        truth = exact.eval()(pixels)
-        return [rounding.relative_error(run(pixels), truth) for run in (ours, peer.Peer(network))]
+        expected = exact.eval()(pixels)
+        return [rounding.relative_error(run(pixels), expected) for run in (ours, peer.Peer(network))]
 
 
 def test_the_published_network_has_the_published_number_of_tensors_parameters_and_operations():
@@ -76,7 +76,7 @@ def test_the_head_is_class_token_and_mean_patch_token_through_batchnorm_and_line
     torch.testing.assert_close(head(hidden), normed @ head.head.weight.T + head.head.bias)
 
 
-def test_a_config_that_cannot_be_is_refused_in_a_sentence():
+def test_an_impossible_config_is_refused_in_a_sentence():
     with pytest.raises(InputError, match="does not divide into 7 attention heads"):
         InternViTConfig(hidden_size=64, num_attention_heads=7)
     with pytest.raises(InputError, match="norm_type 'batch_norm' is not known"):

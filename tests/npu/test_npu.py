@@ -43,7 +43,7 @@ def leave_little_memory(card, monkeypatch):
 
 
 def test_the_card_is_named_and_its_memory_counted(npu):
-    assert (npu.name, npu.type, str(npu.torch_device)) == ("Ascend910B4", "npu", "npu:0")
+    assert (npu.name, npu.kind, str(npu.torch_device)) == ("Ascend910B4", "npu", "npu:0")
     assert npu.total_memory() == 32 * 2**30
     assert npu.peak_tflops() == {"cube": 245.76, "marketed": 280.0}
     npu.reset_peak_memory()
@@ -52,11 +52,11 @@ def test_the_card_is_named_and_its_memory_counted(npu):
 
 
 def test_auto_prefers_the_npu(npu):
-    assert select("auto").type == "npu"
+    assert select("auto").kind == "npu"
 
 
 @BOTH
-def test_the_network_on_the_card_agrees_with_the_truth_and_every_fused_kernel_is_used(loaded, dtype):
+def test_the_network_on_the_card_agrees_with_the_reference_and_every_fused_kernel_is_used(loaded, dtype):
     model = loaded(dtype)
     assert [verdict.refused for verdict in model.kernel_verdicts] == ["", "", ""]
     expected = fidelity.reference_states(model.network, pixels(model, 1), dtype)
@@ -66,10 +66,11 @@ def test_the_network_on_the_card_agrees_with_the_truth_and_every_fused_kernel_is
 
 @BOTH
 def test_card_and_cpu_give_every_image_the_same_answer(npu, dtype):
-    digits = folders.digits().drawn(48, 0)
-    here, there = (predictions.predict(loading.load(checkpoint.find("tiny"), d, dtype), digits, 16) for d in (npu, select("cpu")))
+    digits = folders.digits().drawn(24, 0)
+    models = (loading.load(checkpoint.find("tiny"), where, dtype) for where in (npu, select("cpu")))
+    here, there = (predictions.predict(model, digits, 16, workers=0) for model in models)
     assert list(here.table["class1"]) == list(there.table["class1"])
-    assert statistics.score(here).scored == 48
+    assert statistics.score(here).scored == 24
 
 
 @pytest.fixture
@@ -109,8 +110,8 @@ def test_float32_convolutions_are_not_rounded_to_hf32(npu):
 
 
 def test_loading_to_the_card_holds_no_second_copy_on_the_host(tmp_path):
-    """In a process of its own. The rig's card lies in the host's memory: loading adds the network, and the 64 MiB that are read ahead."""
-    shape = {"hidden_size": 1024, "num_hidden_layers": 16, "num_attention_heads": 16, "intermediate_size": 4096, "image_size": 28}
+    """In a process of its own. The rig's card is in the host's memory: loading adds the network, and the 64 MiB that are read ahead."""
+    shape = {"hidden_size": 1024, "num_hidden_layers": 8, "num_attention_heads": 16, "intermediate_size": 4096, "image_size": 28}
     (tmp_path / "config.json").write_text(json.dumps(shape))
     torch.save(randomised(InternViTConfig(**shape)).bfloat16().state_dict(), tmp_path / "pytorch_model.bin")
     program = f"""
@@ -125,7 +126,7 @@ print(model.bytes / 2**20, (model.host_peak_bytes - before) / 2**20)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     size, grown = map(float, done.stdout.splitlines()[-1].split())
-    assert size > 380
+    assert size > 190
     assert size < grown < size + 128
 
 
@@ -206,27 +207,27 @@ def test_without_the_synchronise_the_clock_would_show_launches(loaded, virtual_c
 def test_the_ladder_finds_that_float32_runs(loaded, monkeypatch):
     model = loaded()
     monkeypatch.setenv("NPU_RIG_REFUSE", "aten::linear@bfloat16")
-    rungs = diagnosis.ladder(model, 4)
-    assert {rung.name: rung.worked for rung in rungs} == {
+    attempts = diagnosis.ladder(model, 4)
+    assert {attempt.name: attempt.worked for attempt in attempts} == {
         "the same again": False, "the card": None, "float32": True, "one image": False, "plain kernels": False,
     }  # fmt: skip
-    assert "dtype='float32'" in diagnosis.advice(rungs)
+    assert "dtype='float32'" in diagnosis.advice(attempts)
 
 
 def test_the_ladder_finds_that_plain_kernels_run(loaded, monkeypatch):
     model = loaded()
     monkeypatch.setenv("NPU_RIG_REFUSE", "npu::npu_gelu")
-    rungs = diagnosis.ladder(model, 4)
-    assert [rung.name for rung in rungs if rung.worked] == ["plain kernels"]
-    assert "implementations=['plain']" in diagnosis.advice(rungs)
+    attempts = diagnosis.ladder(model, 4)
+    assert [attempt.name for attempt in attempts if attempt.worked] == ["plain kernels"]
+    assert "implementations=['plain']" in diagnosis.advice(attempts)
 
 
 def test_the_ladder_finds_that_one_image_runs(loaded, monkeypatch):
     model = loaded(torch.float32)
     leave_little_memory(model.device, monkeypatch)
-    rungs = diagnosis.ladder(model, 4096)
-    assert [rung.name for rung in rungs if rung.worked] == ["one image"]
-    assert "smaller batch_size" in diagnosis.advice(rungs)
+    attempts = diagnosis.ladder(model, 4096)
+    assert [attempt.name for attempt in attempts if attempt.worked] == ["one image"]
+    assert "smaller batch_size" in diagnosis.advice(attempts)
 
 
 def test_an_explicit_task_queue_setting_survives_the_import_of_torch_npu():

@@ -9,7 +9,7 @@ from ivit_helpers.record.parameters import BenchmarkParameters, SmokeParameters
 from ivit_helpers.report import execute
 
 
-def test_a_mistyped_name_is_told_with_the_nearest_known_one():
+def test_a_mistyped_name_is_refused_with_the_nearest_known_one():
     with pytest.raises(InputError, match=r"no parameter batch_sise \(given 2\): did you mean batch_sizes\?"):
         parameters.validate(BenchmarkParameters, {"batch_sise": 2})
 
@@ -20,7 +20,7 @@ def test_a_mistyped_name_is_told_with_the_nearest_known_one():
      ("batch_sizes", "[1.5]"), ("repeats", 2), ("dtype", "bf16"), ("device", "gpu"), ("model", 7),
      ("implementations", ["flash"]), ("seconds", "soon"), ("warmup", True)],
 )  # fmt: skip
-def test_a_value_out_of_range_is_told_with_what_is_allowed(name, value):
+def test_a_value_out_of_range_is_refused_with_what_is_allowed(name, value):
     with pytest.raises(InputError) as error:
         parameters.validate(BenchmarkParameters, {name: value})
     text = str(error.value)
@@ -38,7 +38,7 @@ def test_one_item_stands_for_a_list_of_one():
     assert (chosen.batch_sizes, chosen.implementations) == ([8], ["plain"])
 
 
-def test_a_name_injected_by_papermill_that_is_no_parameter_is_an_error_and_other_variables_are_not():
+def test_a_name_that_papermill_injects_must_be_a_parameter_and_other_variables_need_not():
     cells = ["# Parameters\nmodel: str = 'tiny'", "# Parameters\nbatch_sise = 2", "rows = 3"]
     namespace = {"In": ["", *cells], "model": "tiny", "batch_sise": 2, "rows": 3}
     with pytest.raises(InputError, match="batch_sise"):
@@ -55,7 +55,7 @@ def test_each_notebook_is_given_the_parameters_it_knows():
         parameters.share_out(["smoke"], {"image_pth": "x"})
 
 
-def test_a_word_without_equals_is_told():
+def test_a_word_without_an_equals_sign_is_refused():
     with pytest.raises(InputError, match="NAME=VALUE"):
         parameters.parse(["device"])
 

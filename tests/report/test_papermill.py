@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "benchmark.ipynb"
 
 
@@ -22,6 +24,7 @@ def papermill(tmp_path, *parameters):
     return subprocess.run([*command, "-p", "out", str(tmp_path)], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_mistyped_parameter_fails_with_the_sentence(tmp_path):
     done = papermill(tmp_path, "-p", "batch_sise", "2")
     assert done.returncode != 0

@@ -1,4 +1,4 @@
-"""The fall back ladder, with faults that one rung each gets around."""
+"""The fall back ladder, with faults that one of the attempts each avoids."""
 
 from dataclasses import replace
 
@@ -41,26 +41,26 @@ def once():
     ],
     ids=["dtype", "batch", "kernel"],
 )
-def test_the_first_rung_that_works_decides_the_advice(failing, fails, worked, next_step):
-    rungs = diagnosis.ladder(failing(fails), 4)
-    assert [rung.name for rung in rungs if rung.worked] == worked
-    assert rungs[0].outcome == "RuntimeError: the kernel gave up"
-    assert next_step in diagnosis.advice(rungs)
+def test_the_advice_is_that_of_the_first_attempt_that_works(failing, fails, worked, next_step):
+    attempts = diagnosis.ladder(failing(fails), 4)
+    assert [attempt.name for attempt in attempts if attempt.worked] == worked
+    assert attempts[0].outcome == "RuntimeError: the kernel gave up"
+    assert next_step in diagnosis.advice(attempts)
 
 
-def test_a_failure_that_does_not_come_back_is_called_so(failing):
+def test_a_failure_that_does_not_happen_again_is_called_not_deterministic(failing):
     loaded = failing(once())
     with pytest.raises(RuntimeError), loaded.device.inference():
         loaded.network(torch.zeros(1, 3, 56, 56))
     assert "not deterministic" in diagnosis.advice(diagnosis.ladder(loaded, 2))
 
 
-def test_rungs_that_cannot_be_tried_say_why(failing):
-    rungs = {rung.name: rung for rung in diagnosis.ladder(failing(lambda x: True, torch.float32), 1)}
-    assert rungs["float32"].outcome == "not tried: the run is already in float32"
-    assert rungs["one image"].outcome == "not tried: the batch is already one image"
+def test_an_attempt_that_cannot_be_made_says_why(failing):
+    attempts = {attempt.name: attempt for attempt in diagnosis.ladder(failing(lambda x: True, torch.float32), 1)}
+    assert attempts["float32"].outcome == "not tried: the run is already in float32"
+    assert attempts["one image"].outcome == "not tried: the batch is already one image"
 
 
-def test_when_nothing_helps_the_versions_are_to_be_checked(failing, monkeypatch):
+def test_when_nothing_helps_the_advice_is_to_check_the_versions(failing, monkeypatch):
     monkeypatch.setattr(diagnosis, "why_it_fails", lambda *_: "RuntimeError: no")
     assert diagnosis.advice(diagnosis.ladder(failing(lambda x: True), 2)) == diagnosis.NOTHING_HELPED

@@ -19,11 +19,11 @@ def test_operators_are_counted_with_the_device_they_ran_on_and_views_are_not(cpu
     assert not [name for name, _ in audit.calls if name in {"aten::t", "aten::view", "aten::transpose"}]
 
 
-def test_a_fall_back_is_heard_though_it_is_written_past_python(capfd):
+def test_a_fall_back_that_c_code_writes_to_stderr_is_found(capfd):
     card = npu.NPU(torch.device("cpu"), "a card")
     audit = operators.audited(lambda: os.write(2, f"{WARNING}\n{WARNING}\n".encode()), card)
     assert audit.fell_back == ["aten::topk"]
-    assert capfd.readouterr().err.count("CAUTION") == 2, "what was heard is passed on"
+    assert capfd.readouterr().err.count("CAUTION") == 2, "what was read is passed on"
 
 
 def test_an_operator_that_fails_is_named(cpu):
@@ -32,7 +32,7 @@ def test_an_operator_that_fails_is_named(cpu):
     assert "RuntimeError" in audit.refused["aten::mm"]
 
 
-def test_lines_without_a_fall_back_say_nothing():
+def test_other_lines_on_stderr_are_not_fall_backs():
     with npu.NPU(torch.device("cpu"), "a card").fall_backs() as fell_back:
         os.write(2, b"UserWarning: The operator 'aten::topk' is slow\n\nCAUTION\n")
     assert fell_back == []

@@ -21,7 +21,7 @@ def run_and_reference(tmp_path, cpu):
     return run, loaded, fidelity.reference_states(loaded.network, pixels, loaded.dtype)
 
 
-def test_each_block_by_itself_is_a_check_with_its_figures_in_the_record(tmp_path, cpu):
+def test_the_error_of_each_block_alone_is_checked_and_recorded(tmp_path, cpu):
     run, loaded, expected = run_and_reference(tmp_path, cpu)
     questions.blocks_alone(run, loaded, expected)
     [check] = run.record.checks
@@ -31,7 +31,7 @@ def test_each_block_by_itself_is_a_check_with_its_figures_in_the_record(tmp_path
     assert len(row.block_errors) == len(row.block_errors_transformers) == len(row.block_errors_allowed) == blocks
 
 
-def test_blocks_that_are_off_fail_the_check_by_number(tmp_path, cpu):
+def test_blocks_with_too_large_an_error_fail_the_check_by_number(tmp_path, cpu):
     run, loaded, expected = run_and_reference(tmp_path, cpu)
     for number in (1, 3):
         loaded.network.encoder.layers[number].mlp.fc2.register_forward_hook(lambda *given: given[-1] * 1.001)
@@ -41,7 +41,7 @@ def test_blocks_that_are_off_fail_the_check_by_number(tmp_path, cpu):
     assert check.detail.endswith("beyond that: block 2, 4")
 
 
-def test_a_kernel_that_is_off_in_float32_is_left_out_and_the_check_claims_nothing(tmp_path, cpu, monkeypatch):
+def test_where_a_kernel_is_wrong_in_float32_the_plain_one_is_used_and_the_check_is_skipped(tmp_path, cpu, monkeypatch):
     def coarse(q, k, v):
         return FUSED.attention(q.bfloat16(), k.bfloat16(), v.bfloat16()).to(q.dtype)
 

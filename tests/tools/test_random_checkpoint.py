@@ -23,6 +23,7 @@ def folders(tmp_path_factory):
     return made
 
 
+@pytest.mark.slow
 def test_both_formats_load_as_published_folders_and_hold_the_same_weights(folders, cpu):
     one, other = (loading.load(checkpoint.find(str(folder)), cpu, torch.bfloat16) for folder in folders.values())
     assert [path.name for path in one.checkpoint.shards] == [f"pytorch_model-0000{n}-of-00002.bin" for n in (1, 2)]
@@ -31,6 +32,7 @@ def test_both_formats_load_as_published_folders_and_hold_the_same_weights(folder
         assert torch.equal(tensor, other.network.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_torch_reads_the_pickled_shards_whole(folders):
     for path in folders["bin"].glob("*.bin"):
         for name, tensor in torch.load(path, weights_only=True).items():

@@ -6,7 +6,8 @@ Imitated on purpose, because reports must catch it:
 - work is asynchronous: NPU_RIG_MS="aten::linear=5" keeps the device busy that many milliseconds for each call;
 - NPU_RIG_REFUSE="aten::topk" makes operators fail ("aten::linear@bfloat16": for that dtype of their first tensor);
 - NPU_RIG_FALLBACK="aten::topk" makes operators warn as a fall back to the CPU does;
-- NPU_RIG_UNIFORM="aten::scaled_dot_product_attention" makes an attention answer with the plain mean of the values.
+- NPU_RIG_UNIFORM="aten::scaled_dot_product_attention" makes an attention answer with the plain mean of the values;
+- NPU_RIG_ZEROS_FROM="4096" makes products of matrices that large answer with zeros, which spares the one that a benchmark measures.
 
 Not here: graph capture, torch.compile, collectives, real speed, real rounding. Knobs are read at every call.
 """
@@ -73,6 +74,12 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v, *args, **kwargs)
 
 
+def _matmul(left: Tensor, right: Tensor) -> Tensor:
+    if min(left.shape[-2:] + right.shape[-2:]) >= float(os.environ.get("NPU_RIG_ZEROS_FROM", "inf")):
+        return left.new_zeros(*left.shape[:-1], right.shape[-1])
+    return torch.matmul(left, right)
+
+
 def _fusion_attention(q: Tensor, k: Tensor, v: Tensor, _heads: int, layout: str, *_: Any, scale: float = 1.0, **__: Any) -> tuple[Any, ...]:
     """What SDPA becomes outside inference mode. Batch, heads, tokens, channels only: torch_npu brings its arguments into that order."""
     if layout != "BNSD":
@@ -111,6 +118,7 @@ def _rounded_as_allowed(convolution: Callable[..., Tensor]) -> Callable[..., Ten
 OPERATORS: dict[str, Callable[..., Any]] = {
     "aten::scaled_dot_product_attention": _sdpa,
     "aten::gelu": _gelu,
+    "aten::matmul": _matmul,
     "aten::conv2d": _rounded_as_allowed(F.conv2d),
     "aten::convolution": _rounded_as_allowed(torch.convolution),  # what conv2d is outside inference mode
     "npu::npu_fusion_attention": _fusion_attention,

@@ -1,0 +1,47 @@
+"""The JSON schema that `ivit schema` prints describes the records that the notebooks write."""
+
+import json
+
+import jsonschema
+import pytest
+from click.testing import CliRunner
+
+from ivit_helpers.__main__ import main
+from ivit_helpers.device import cpu
+from ivit_helpers.record import NOTEBOOKS, json_schema
+from tests.notebook import executed
+
+SHORT = {
+    "smoke": {"batch_size": 1, "warmup": 0},
+    "benchmark": {"batch_sizes": [1], "warmup": 0, "repeats": 3},
+    "accuracy": {"data": "synthetic", "limit": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def schema():
+    """The schema as `ivit schema` prints it."""
+    printed = json.loads(CliRunner().invoke(main, ["schema"]).stdout)
+    assert printed == json_schema()
+    jsonschema.Draft202012Validator.check_schema(printed)
+    return jsonschema.Draft202012Validator(printed)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_record_of_a_notebook_fits_the_schema_and_a_changed_one_does_not(name, schema, model_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(cpu.CPU, "matmul_side", 64)
+    given = {"model": str(model_folder), "device": "cpu", "dtype": "float32", "out": str(tmp_path / "out")}
+    written = json.loads(executed(name, **given, **SHORT[name]).run.path.read_text())
+    schema.validate(written)
+    assert written["rows"]
+    assert written["checks"]
+    assert written["model"]
+    [row] = written["rows"][:1]
+    for wrong in (
+        {"status": "perhaps"},
+        {"remark": "a field that nobody knows"},
+        {"rows": [{**row, "remark": "a field that nobody knows"}]},
+        {"rows": [dict.fromkeys(row, "text")]},
+        {"notebook": next(other for other in NOTEBOOKS if other != name)},
+    ):
+        assert not schema.is_valid({**written, **wrong}), wrong

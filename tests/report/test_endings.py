@@ -1,0 +1,40 @@
+"""Real signals to a real `ivit run`: the batch ends, the page says so, and no kernel is left."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ivit_helpers.record import read
+
+PATIENCE = 120  # seconds to wait for a process that should end at once
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_the_batch_with_a_red_page_and_no_kernel(number, code, tmp_path):
+    command = [sys.executable, "-m", "ivit_helpers", "run", "benchmark", "accuracy", "-p", "device=cpu", "-p", "seconds=600"]
+    process = subprocess.Popen(
+        [*command, "-p", "repeats=100000", "--out", str(tmp_path)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "TQDM_MININTERVAL": "0"}, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    for line in process.stderr:
+        if "[1/2] benchmark" in line:
+            break
+    while not (tmp_path / "benchmark.json").exists():
+        assert process.poll() is None, process.stderr.read()
+    kernels = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == code, err
+    assert "Traceback" not in out + err
+    assert "ivit: stopped; " in err
+    assert not psutil.wait_procs(kernels, timeout=PATIENCE)[1], "a kernel is left"
+    record = read(tmp_path / "benchmark.json")
+    assert record.status == "incomplete"
+    assert "stopped by" in record.reason
+    assert "Did not finish: stopped by" in (tmp_path / "benchmark.html").read_text()
+    assert not (tmp_path / "accuracy.json").exists(), "the next notebook was started"
