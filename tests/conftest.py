@@ -2,12 +2,11 @@
 
 import json
 import os
-import sys
-import types
 from pathlib import Path
 
 import pytest
 import torch
+from yacs.config import CfgNode
 
 from ivit_helpers.device import device, selection
 from ivit_helpers.model.network import InternViT
@@ -51,20 +50,12 @@ def model_folder(tmp_path: Path, small_network: InternViT) -> Path:
 
 
 @pytest.fixture
-def configuration(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    """A yacs.config.CfgNode as yacs has it: a dict with attributes of its own. yacs need not be installed."""
-
-    class CfgNode(dict[str, object]):
-        def __init__(self, content: dict[str, object] | None = None) -> None:
-            super().__init__(content or {})
-            self.__dict__["__immutable__"] = True
-
-    CfgNode.__module__, CfgNode.__qualname__ = "yacs.config", "CfgNode"
-    module = types.ModuleType("yacs.config")
-    module.CfgNode = CfgNode  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "yacs", types.ModuleType("yacs"))
-    monkeypatch.setitem(sys.modules, "yacs.config", module)
-    return CfgNode({"MODEL": CfgNode({"TYPE": "intern_vit_6b"}), "EPOCHS": 10})
+def configuration() -> CfgNode:
+    """A training configuration as the authors' files hold it: a frozen yacs node of nested nodes, each with a set of its own."""
+    node = CfgNode({"MODEL": {"TYPE": "intern_vit_6b"}, "EPOCHS": 10, "DATA": {"MEAN": (0.5, 0.5), "TAGS": ["a"]}})
+    node.register_deprecated_key("OLD")
+    node.freeze()
+    return node
 
 
 @pytest.fixture(scope="session")

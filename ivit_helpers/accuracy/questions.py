@@ -126,17 +126,14 @@ def published(row: AccuracyRow, loaded: Loaded) -> PublishedAccuracy | None:
 
 def _check_accuracy(run: AccuracyRun, row: AccuracyRow, loaded: Loaded) -> None:
     least, expected = least_top1(loaded.checkpoint.name, row.set), published(row, loaded)
-    judged: tuple[bool | None, str]
+    judged: tuple[bool | None, str] = None, NOTHING_CLAIMED
     if not row.scored and row.unlabelled < row.images:
         judged = False, f"none of the {row.images:,} images was scored"
-    elif not claims_accuracy(row, loaded):
-        judged = None, NOTHING_CLAIMED
     elif expected:
         judged = judge_accuracy(row, expected)
-    elif least is None:
-        judged = None, f"top-1 {row.top1:.2%}; there is no published figure for this model on {row.set}"
-    else:
-        judged = judge_least(row, least)
+    elif claims_accuracy(row, loaded):
+        unknown = None, f"top-1 {row.top1:.2%}; there is no published figure for this model on {row.set}"
+        judged = unknown if least is None else judge_least(row, least)
     run.check("accuracy", *judged, deciding=True)
 
 

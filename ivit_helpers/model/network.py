@@ -4,9 +4,7 @@ Shapes: B images, N tokens (one class token, then the patches in rows), C channe
 Source: the published config.json and modeling_intern_vit.py of OpenGVLab/InternViT-6B-224px; arXiv 2312.14238 for the head.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -46,11 +44,6 @@ class InternViTConfig:
             )
         if self.norm_type not in NORM_TYPES:
             raise InputError(f"config.json: norm_type {self.norm_type!r} is not known; it may be {' or '.join(NORM_TYPES)}.")
-
-    @classmethod
-    def from_json(cls, published: Mapping[str, Any]) -> "InternViTConfig":
-        """Take the known keys of a published config.json; a missing key keeps the 6B network's value."""
-        return cls(**{f.name: published[f.name] for f in fields(cls) if f.name in published})
 
     @property
     def grid(self) -> int:
@@ -242,7 +235,7 @@ class Classifier(nn.Module):
 
 SHAPES = {
     "6b-224": InternViTConfig(),
-    "6b-448": InternViTConfig(image_size=448),
+    "6b-448": InternViTConfig(num_hidden_layers=45, image_size=448),
     "300m-448": InternViTConfig(1024, 24, 16, 4096, 448, norm_type="layer_norm", qk_normalization=False, qkv_bias=True),
     "tiny-224": InternViTConfig(128, 4, 4, 512),
 }

@@ -9,10 +9,10 @@ from ivit_helpers.errors import InputError
 from ivit_helpers.images import ImageTransform
 from ivit_helpers.model import SHAPES, InternViTConfig
 from ivit_helpers.paths import DATA
-from ivit_helpers.weights.files import check_file, files_of, places_in, read_json
-from ivit_helpers.weights.formats import config_of
+from ivit_helpers.weights.files import files_of, read_json, shapes_of, tensors_of
+from ivit_helpers.weights.formats import PUBLISHED, Format, config_in, config_of, processor_of_timm, recognise
 from ivit_helpers.weights.head import HEAD_FILES, check_head
-from ivit_helpers.weights.hub import download, is_hub_id
+from ivit_helpers.weights.hub import cached, download, is_hub_id
 
 MINIATURE = "tiny-internvit"
 """Name and folder of the embedded miniature"""
@@ -29,6 +29,8 @@ class Checkpoint:
     """The whole config.json; empty for random weights"""
     shards: tuple[Path, ...] = ()
     """Weight files in order; empty for random weights"""
+    form: Format = PUBLISHED
+    """How the weight files name the tensors"""
     head: Path | None = None
 
     @property
@@ -36,60 +38,60 @@ class Checkpoint:
         return not self.shards
 
 
-def _own_head(folder: Path) -> Path | None:
-    return next((folder / name for name in HEAD_FILES if (folder / name).exists()), None)
-
-
-def _transform(folder: Path, config: InternViTConfig) -> ImageTransform:
-    """The transform of a published model folder; the official one, at the network's size, where it has no preprocessor_config.json."""
-    path = folder / "preprocessor_config.json"
-    if not path.exists():
-        return ImageTransform(config.image_size, config.image_size)
+def _transform(folder: Path, published: Mapping[str, Any], config: InternViTConfig) -> ImageTransform:
+    """The transform that a model folder describes. Where it is silent: the official transform, at the network's image size."""
+    path, official = folder / "preprocessor_config.json", {"size": config.image_size, "crop_size": config.image_size}
     try:
-        return ImageTransform.from_json(read_json(path))
-    except (TypeError, ValueError, StopIteration):
-        raise InputError(f"{path} does not hold the sizes, means and deviations of a processor: download the file again.") from None
+        written = read_json(path) if path.exists() else processor_of_timm(published, config.image_size)
+        return ImageTransform.from_json(official | {key: value for key, value in written.items() if value is not None})
+    except (TypeError, ValueError, KeyError, StopIteration):
+        source = path if path.exists() else folder / "config.json"
+        raise InputError(f"{source} does not hold the sizes, means and deviations of a processor: download the file again.") from None
 
 
 def _random(model: str, shape: str, head: Path | None) -> Checkpoint:
     if shape not in SHAPES:
-        raise InputError(f"model={model!r} is no known shape: it may be {', '.join(f'random:{name}' for name in SHAPES)}.")
+        raise InputError(f"model={model!r} is not a known shape: it may be {', '.join(f'random:{name}' for name in SHAPES)}.")
     config = SHAPES[shape]
     return Checkpoint(model, config, ImageTransform(config.image_size, config.image_size), head=head)
 
 
 def _in_folder(folder: Path, name: str, head: Path | None) -> Checkpoint:
-    published = read_json(folder / "config.json")
-    config = InternViTConfig.from_json(published)
-    return Checkpoint(
-        name=name,
-        config=config,
-        transform=_transform(folder, config),
-        published=published,
-        shards=files_of(folder),
-        head=head or _own_head(folder),
-    )
+    return _stored(folder, read_json(folder / "config.json"), tensors_of(folder), folder, name, head)
 
 
 def _in_file(path: Path, head: Path | None) -> Checkpoint:
-    """One of the authors' .pth files, or any one file of weights; its config is beside it or told from its tensors."""
-    check_file(path)
+    """One weight file. Its config is the config.json beside it, and else follows from the shapes of its tensors."""
     beside = path.parent / "config.json"
-    published = read_json(beside) if beside.exists() else {}
-    if published:
-        config = InternViTConfig.from_json(published)
-        transform = _transform(path.parent, config)
-    else:
-        config = config_of({name: place.shape for name, place in places_in(path).items()}, path)
-        transform = ImageTransform(config.image_size, config.image_size)
-    return Checkpoint(path.stem, config, transform, published, (path,), head or _own_head(path.parent))
+    return _stored(
+        path, read_json(beside) if beside.exists() else None, dict.fromkeys(shapes_of([path]), path), path.parent, path.stem, head
+    )
+
+
+def _stored(
+    source: Path, published: Mapping[str, Any] | None, tensors: Mapping[str, Path], folder: Path, name: str, head: Path | None
+) -> Checkpoint:
+    """The checkpoint of these tensors (their files, by stored name) beside that config.json."""
+    form = recognise(tensors, published, source)
+    files = files_of(tensors, form.prefix)
+    config = config_in(form, published, source) or config_of(form, shapes_of(files), source)
+    own = [tensors[name] for name in sorted(form.head(tensors))] + [folder / name for name in HEAD_FILES if (folder / name).exists()]
+    return Checkpoint(
+        name=name,
+        config=config,
+        transform=_transform(folder, published or {}, config),
+        published=published or {},
+        shards=files,
+        form=form,
+        head=head or next(iter(own), None),
+    )
 
 
 def find(model: str, head: str = "") -> Checkpoint:
     """The checkpoint that the `model` parameter names, with the head that `head` names; reads configuration only, no weights.
 
-    A hub id is brought to this machine first. Raises InputError for an unknown random shape, a model that is not there, one without
-    config or weights, and for weight files that are missing, superfluous or no weights by their first bytes.
+    A hub id is downloaded first. Raises InputError for an unknown random shape, for a model that is not there, that is not an InternViT
+    or that has no config or weights, and for weight files that are missing, superfluous or damaged at their first or last bytes.
     """
     head_file = Path(head).expanduser() if head else None
     if head_file:
@@ -105,13 +107,13 @@ def find(model: str, head: str = "") -> Checkpoint:
     if is_hub_id(model):
         return _in_folder(download(model), place.name, head_file)
     if not place.is_dir():
-        raise InputError(f"model={model!r} is no folder on this machine: give the path of a model folder, 'tiny' or 'random:6b-224'.")
-    return _in_folder(place, place.resolve().name, head_file)
+        raise InputError(f"model={model!r} is not a folder on this machine: give the path of a model folder, 'tiny' or 'random:6b-224'.")
+    return _in_folder(*cached(place), head_file)
 
 
 def check(model: str, head: str = "") -> None:
-    """What can be told of `model` and `head` before a notebook starts, without a network; raises InputError as `find` does."""
+    """Check `model` and `head` before a notebook starts, without a download. Raises InputError as `find` does."""
     place = Path(model)
     if is_hub_id(model) and place.parent.is_dir():
-        raise InputError(f"model={model!r}: the folder {place.parent} is here and holds no {place.name}: correct the path.")
+        raise InputError(f"model={model!r}: the folder {place.parent} exists and has no {place.name}: correct the path.")
     find("tiny" if is_hub_id(model) else model, head)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -16,8 +15,7 @@ from tqdm import tqdm
 
 from ivit_helpers.device import dtype_name
 from ivit_helpers.errors import InputError
-from ivit_helpers.weights.formats import published_names
-from ivit_helpers.weights.pickles import read_pickle
+from ivit_helpers.weights.pickles import check_archive, read_state_dict
 
 LFS_POINTER = b"version https://git-lfs"
 
@@ -83,35 +81,46 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def files_of(folder: Path) -> tuple[Path, ...]:
-    """The weight files of a model folder, safetensors before pickles.
+def tensors_of(folder: Path) -> dict[str, Path]:
+    """The weight file of each tensor of a model folder, by stored name; safetensors before pickles. Opens no shard.
 
-    Raises InputError for missing ones, ones that the index does not know, and ones that are no weights by their first and last bytes.
+    Raises InputError for an index that names no files of the folder, and for shards that the index does not know.
     """
     for stem, suffix in STEMS:
         index, single = folder / f"{stem}{suffix}.index.json", folder / f"{stem}{suffix}"
-        if not (index.exists() or single.exists()):
-            continue
-        files = _indexed(index, f"{stem}-*{suffix}") if index.exists() else (single,)
-        for file in files:
-            check_file(file)
-        return files
+        if index.exists():
+            return _indexed(index, f"{stem}-*{suffix}")
+        if single.exists():
+            return dict.fromkeys(shapes_of([single]), single)
     wanted = ", ".join(f"{stem}{suffix} or its index" for stem, suffix in STEMS)
     raise InputError(f"{folder} holds no weights: expected {wanted}.")
 
 
-def _indexed(index: Path, pattern: str) -> tuple[Path, ...]:
-    folder, names = index.parent, sorted(set(_weight_map(index).values()))
+def files_of(tensors: Mapping[str, Path], prefix: str = "") -> tuple[Path, ...]:
+    """The files that hold tensors whose stored name begins with `prefix`, in order.
+
+    Raises InputError for missing ones, and ones that are no weights by their first and last bytes.
+    """
+    files = tuple(sorted({file for name, file in tensors.items() if name.startswith(prefix)}))
+    if missing := [file for file in files if not file.exists()]:
+        names = ", ".join(file.name for file in missing)
+        raise InputError(f"{missing[0].parent} lacks {names}, named in its index: download the missing shards.")
+    for file in files:
+        check_file(file)
+    return files
+
+
+def _indexed(index: Path, pattern: str) -> dict[str, Path]:
+    folder, where = index.parent, _weight_map(index)
+    names = sorted(set(where.values()))
     outside = [name for name in names if Path(name).name != name]
     if outside or not names:
         raise InputError(f"{index} names {outside or 'no shards'}: a shard must be a file of this folder.")
-    if missing := [name for name in names if not (folder / name).exists()]:
-        raise InputError(f"{folder} lacks {', '.join(missing)}, named in {index.name}: download the missing shards.")
     if unknown := sorted(path.name for path in folder.glob(pattern) if path.name not in names):
         raise InputError(
             f"{folder} holds {', '.join(unknown)}, which {index.name} does not name: two versions seem to be mixed, download one anew."
         )
-    return tuple(folder / name for name in names)
+    return {name: folder / file for name, file in where.items()}
 
 
 def _weight_map(index: Path) -> dict[str, str]:
@@ -124,8 +133,8 @@ def _weight_map(index: Path) -> dict[str, str]:
 def check_file(path: Path) -> None:
     """Name what is wrong with a weight file by its first and last bytes; reads a few kilobytes. Raises InputError."""
     check_beginning(path)
-    if path.suffix in PICKLED and not zipfile.is_zipfile(path):
-        raise InputError(f"{path} cannot be read as weights (its end is missing, or torch.save did not write it): download it again.")
+    if path.suffix in PICKLED:
+        check_archive(path)
     if path.suffix == ".safetensors":
         _header(path)
 
@@ -144,11 +153,23 @@ def _header(path: Path) -> dict[str, Any]:
     return {"": 8 + length, **entries}
 
 
-def _in_safetensors(path: Path) -> dict[str, Place]:
+def shapes_of(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of some weight files by stored name; reads no values. Raises InputError."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in files:
+        check_file(path)
+        if path.suffix == ".safetensors":
+            shapes |= {name: tuple(entry["shape"]) for name, entry in _header(path).items() if name}
+        else:
+            shapes |= {name: tuple(tensor.shape) for name, tensor in read_state_dict(path).items()}
+    return shapes
+
+
+def _in_safetensors(path: Path, prefix: str) -> dict[str, Place]:
     header = _header(path)
     begin, found = header.pop(""), {}
     for name, entry in header.items():
-        if name.endswith(COUNTER):
+        if name.endswith(COUNTER) or not name.startswith(prefix):
             continue
         if entry["dtype"] not in DTYPES:
             raise InputError(_wrong_dtype(path, name, entry["dtype"]))
@@ -156,11 +177,10 @@ def _in_safetensors(path: Path) -> dict[str, Place]:
     return found
 
 
-def _in_pickle(path: Path) -> dict[str, Place]:
-    tensors = published_names(read_pickle(path, published=path.suffix == ".bin"), path)
+def _in_pickle(path: Path, prefix: str) -> dict[str, Place]:
     found = {}
-    for name, tensor in tensors.items():
-        if name.endswith(COUNTER):
+    for name, tensor in read_state_dict(path).items():
+        if name.endswith(COUNTER) or not name.startswith(prefix):
             continue
         if tensor.dtype not in DTYPES.values():
             raise InputError(_wrong_dtype(path, name, dtype_name(tensor.dtype)))
@@ -176,10 +196,10 @@ def _wrong_dtype(path: Path, name: str, dtype: str) -> str:
     return f"{path} stores {name} as {dtype}, where weights are float32, float16 or bfloat16: give the original weights."
 
 
-def places_in(path: Path) -> dict[str, Place]:
-    """Every tensor of one weight file by its published name; reads names and shapes, no values. Raises InputError."""
+def places_in(path: Path, prefix: str = "") -> dict[str, Place]:
+    """The tensors of one weight file whose stored name begins with `prefix`; reads names and shapes, no values. Raises InputError."""
     check_beginning(path)
-    found = _in_safetensors(path) if path.suffix == ".safetensors" else _in_pickle(path)
+    found = _in_safetensors(path, prefix) if path.suffix == ".safetensors" else _in_pickle(path, prefix)
     size = path.stat().st_size
     for name, place in found.items():
         if place.offset + place.nbytes > size:
@@ -187,10 +207,10 @@ def places_in(path: Path) -> dict[str, Place]:
     return found
 
 
-def places(files: Sequence[Path]) -> dict[str, Place]:
-    """Every tensor of a folder's weight files. Raises InputError for one that lies in two of them."""
+def places(files: Sequence[Path], prefix: str = "") -> dict[str, Place]:
+    """The tensors of a folder's weight files whose stored name begins with `prefix`. Raises InputError for one that lies in two of them."""
     found: dict[str, Place] = {}
-    for name, place in chain.from_iterable(places_in(file).items() for file in files):
+    for name, place in chain.from_iterable(places_in(file, prefix).items() for file in files):
         if name in found:
             raise InputError(
                 f"{name} lies in {found[name].file.name} and in {place.file.name}: two versions seem to be mixed, download one anew."
@@ -199,15 +219,18 @@ def places(files: Sequence[Path]) -> dict[str, Place]:
     return found
 
 
-def check_index(files: Sequence[Path], found: Mapping[str, Place]) -> None:
-    """Hold the tensors of a folder's weight files against their index, where there is one. Raises InputError where they disagree."""
+def check_index(files: Sequence[Path], found: Mapping[str, Place], prefix: str = "") -> None:
+    """Hold the tensors whose stored name begins with `prefix` against the index of their folder, where there is one.
+
+    Raises InputError where they disagree.
+    """
     known = [files[0].parent / f"{stem}{suffix}.index.json" for stem, suffix in STEMS if files[0].suffix == suffix]
     for index in filter(Path.exists, known):
-        _compare(index, found)
+        _compare(index, found, prefix)
 
 
-def _compare(index: Path, found: Mapping[str, Place]) -> None:
-    where = _weight_map(index)
+def _compare(index: Path, found: Mapping[str, Place], prefix: str) -> None:
+    where = {name: file for name, file in _weight_map(index).items() if name.startswith(prefix) and not name.endswith(COUNTER)}
     actual = {name: place.file.name for name, place in found.items()}
     wrong = [name for name in {**where, **actual} if where.get(name) != actual.get(name)]
     if wrong:

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from ivit_helpers.errors import InputError
 from ivit_helpers.model import ClassificationHead
-from ivit_helpers.weights.files import check_file, places_in, sha256
+from ivit_helpers.weights.files import PICKLED, check_file, places_in, sha256
+from ivit_helpers.weights.formats import of_head, refuse_attention_pooling
 from ivit_helpers.weights.reading import Chunk, read_and_scan
 
 HEAD_FILES = ("classification_head.safetensors", "intern_vit_6b_224px_head.pth")
-"""What a head is called beside a model's weights: this project's own, the published one"""
+"""File names of a head beside a model's weights: this project's own, the published one"""
 PUBLISHED_SHA256 = "87201a460ecfc5fa6b2a119a5c17acabb6752e00a99f73857f95b3545f7d8ab9"
 """intern_vit_6b_224px_head.pth of the hub repository OpenGVLab/InternVL"""
 RANDOM_CLASSES = 1000
@@ -80,11 +81,13 @@ def head_classes(path: Path | None) -> tuple[str, ...]:
         return unnamed_classes(RANDOM_CLASSES)
     check_head(path)
     names = _class_names(path)
-    return names or unnamed_classes(max((place.shape[0] for place in places_in(path).values() if len(place.shape) == 2), default=0))
+    return names or unnamed_classes(
+        max((place.shape[0] for place in of_head(places_in(path)).values() if len(place.shape) == 2), default=0)
+    )
 
 
 def random_head(hidden_size: int) -> Head:
-    """A random head of the official shape: for speed and the pipeline, not for answers."""
+    """A random head of the official shape. It serves timing and the pipeline; its answers mean nothing."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = folded(ClassificationHead(hidden_size, RANDOM_CLASSES).eval())
@@ -92,9 +95,9 @@ def random_head(hidden_size: int) -> Head:
 
 
 def missing_head(image_set: str) -> InputError:
-    """What to say where a published set is to be scored without a trained head."""
+    """The error for a published image set that is to be scored without a trained head."""
     return InputError(
-        f"image_set={image_set!r} needs a trained head and there is none beside the weights: put {HEAD_FILES[1]} "
+        f"image_set={image_set!r} needs a trained head, and there is none beside the weights: put {HEAD_FILES[1]} "
         "(hub repository OpenGVLab/InternVL) there, or give head=FILE."
     )
 
@@ -109,13 +112,14 @@ def _class_names(path: Path) -> tuple[str, ...]:
     except ValueError:
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{path} has class names that are no JSON list of texts: write its metadata `classes` anew.")
+        raise InputError(f"{path} has class names that are not a JSON list of strings: correct its metadata `classes`.")
     return tuple(names)
 
 
 def _values(path: Path) -> dict[str, Tensor]:
     """The head's tensors, scanned for damage."""
-    places = places_in(path)
+    places = of_head(places_in(path))
+    refuse_attention_pooling(places, path)
     tensors = {name: torch.empty(place.shape, dtype=torch.float32) for name, place in places.items()}
 
     def keep(chunk: Chunk) -> None:
@@ -139,15 +143,15 @@ def _with_batch_norm(tensors: Mapping[str, Tensor], path: Path) -> LinearHead:
 def _plain(tensors: Mapping[str, Tensor], path: Path) -> LinearHead:
     by_rank = {tensor.ndim: tensor for tensor in tensors.values()}
     if len(tensors) != 2 or set(by_rank) != {1, 2} or len(by_rank[1]) != len(by_rank[2]):
-        raise InputError(
-            f"{path} holds {', '.join(list(tensors)[:6])}: a head is norm.* and head.* as the official one, or the weight and "
-            "bias of one Linear."
-        )
+        found = ", ".join(list(tensors)[:6]) or "no head.* or norm.*"
+        raise InputError(f"{path} holds {found}: a head is norm.* and head.* as the official one, or the weight and bias of one Linear.")
     return LinearHead(by_rank[2], by_rank[1])
 
 
 def read_head(path: Path, hidden_size: int) -> Head:
-    """Read a head file: .pth or .safetensors, with norm.* and head.* as the official one, or the weight and bias of one Linear.
+    """Read a head: norm.* and head.* as the official one has them, or the weight and bias of one Linear.
+
+    Of a training checkpoint, which holds the network too, its own head is read.
 
     Raises InputError when it is damaged, is neither, or does not fit a network of that width.
     """
@@ -157,7 +161,7 @@ def read_head(path: Path, hidden_size: int) -> Head:
     try:
         module = (_with_batch_norm if official else _plain)(tensors, path)
     except (RuntimeError, KeyError, ValueError) as error:  # shapes that do not go together
-        raise InputError(f"{path} is no classification head ({str(error).splitlines()[-1].strip()}).") from None
+        raise InputError(f"{path} is not a classification head ({str(error).splitlines()[-1].strip()}).") from None
     width, classes = module.head.in_features, module.head.out_features
     if width not in (hidden_size, 2 * hidden_size):
         raise InputError(
@@ -168,14 +172,14 @@ def read_head(path: Path, hidden_size: int) -> Head:
     kind = f"{'BatchNorm (folded) and Linear' if official else 'Linear'} over {over}"
     names = _class_names(path)
     if names and len(names) != classes:
-        raise InputError(f"{path} names {len(names)} classes and tells {classes} apart: write the names anew.")
+        raise InputError(f"{path} has names for {len(names)} classes and weights for {classes}: correct its metadata `classes`.")
     return Head(module, names or unnamed_classes(classes), kind, path, sha256(path))
 
 
 def check_head(path: Path) -> None:
-    """Say before loading that a head file is not there or is no weights file. Raises InputError."""
+    """Raise InputError, before anything is loaded, for a head file that does not exist or does not hold weights."""
     if not path.is_file():
-        raise InputError(f"head={str(path)!r} is no file on this machine: give the path of a .pth or .safetensors file.")
-    if path.suffix not in (".pth", ".pt", ".safetensors"):
-        raise InputError(f"head={str(path)!r} is neither .pth nor .safetensors: give the path of such a file.")
+        raise InputError(f"head={str(path)!r} is not a file on this machine: give the path of a .pth or .safetensors file.")
+    if path.suffix not in (*PICKLED, ".safetensors"):
+        raise InputError(f"head={str(path)!r} is not a weights file: give the path of a .pth, .bin or .safetensors file.")
     check_file(path)

@@ -13,7 +13,7 @@ from ivit_helpers.model import Classifier, InternViT, KernelVerdict, trusted_ker
 from ivit_helpers.record import ModelFacts
 from ivit_helpers.weights.checkpoint import MINIATURE, Checkpoint
 from ivit_helpers.weights.files import Place, check_index, places, sha256
-from ivit_helpers.weights.formats import IGNORED
+from ivit_helpers.weights.formats import Format
 from ivit_helpers.weights.head import Head, random_head, read_head
 from ivit_helpers.weights.random_weights import random_weights
 from ivit_helpers.weights.reading import Chunk, mapped, read_and_scan
@@ -127,16 +127,22 @@ def _check_names(found: Mapping[str, Place], expected: Mapping[str, Tensor], nam
         raise InputError(f"The weights of {name} do not fit its config.json: {'; '.join(problems[:5])}{more}.")
 
 
-def _read_weights(places: Mapping[str, Place], device: Device, dtype: torch.dtype) -> dict[str, Tensor]:
-    """All tensors, scanned for damage: memory-mapped where they can stay as they are, else each sent to the device as it is read."""
+def _read_weights(
+    form: Format, places: Mapping[str, Place], expected: Mapping[str, Tensor], device: Device, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """All tensors by published name, scanned for damage.
+
+    They are memory-mapped where they can stay as they are, and else each is sent to the device as it is read, its parts to their rows.
+    """
     stay = device.uses_host_memory and all(place.dtype == dtype for place in places.values())
     if stay:
-        tensors = mapped(places)
+        tensors = form.joined(mapped(places), expected)
     else:
-        tensors = {name: torch.empty(place.shape, dtype=dtype, device=device.torch_device) for name, place in places.items()}
+        tensors = {name: torch.empty(like.shape, dtype=dtype, device=device.torch_device) for name, like in expected.items()}
+    stored = form.stored(tensors)
 
     def keep(chunk: Chunk) -> None:
-        part = tensors[chunk.name].view(-1)[chunk.begin : chunk.begin + len(chunk.values)]
+        part = stored[chunk.name].view(-1)[chunk.begin : chunk.begin + len(chunk.values)]
         part.copy_(chunk.values.to(device.torch_device))  # cast there
 
     read_and_scan(places, (lambda _: None) if stay else keep, dtype)
@@ -161,12 +167,14 @@ def _tensors(
     """The network's tensors on the device, and what the files hold."""
     if checkpoint.is_random:
         return random_weights(checkpoint.name, expected, device, dtype), StoredWeights((), 0)
-    found = places(checkpoint.shards)
-    wanted = {name: place for name, place in found.items() if not name.startswith(IGNORED)}
-    _check_names(wanted, expected, checkpoint.name)
-    check_index(checkpoint.shards, found)
+    form = checkpoint.form
+    found = places(checkpoint.shards, form.prefix)
+    head, ignored = form.head(found), form.ignored(found)
+    wanted = {name: place for name, place in found.items() if name not in head | ignored}
+    _check_names(wanted, form.stored(expected), checkpoint.name)
+    check_index(checkpoint.shards, found, form.prefix)
     dtypes = tuple(sorted({dtype_name(place.dtype) for place in wanted.values()}))
-    return _read_weights(wanted, device, dtype), StoredWeights(dtypes, len(found) - len(wanted))
+    return _read_weights(form, wanted, expected, device, dtype), StoredWeights(dtypes, len(ignored))
 
 
 def load(checkpoint: Checkpoint, device: Device, dtype: torch.dtype, verify: bool = False) -> Loaded:

@@ -129,7 +129,7 @@ def test_an_input_error_reaches_the_reader_as_one_sentence(broken_run):
     [
         (["run", "benchmark", "-p", "batch_sise=2"], "did you mean batch_sizes?"),
         (["run", "benchmark", "-p", "batch_sizes=[0]"], "Allowed: batch sizes to sweep"),
-        (["run", "smoke", "-p", "model=/no/such"], "is no folder on this machine"),
+        (["run", "smoke", "-p", "model=/no/such"], "is not a folder on this machine"),
         (["run", "accuracy", "-p", "data=/no/such"], "There is no folder /no/such"),
         (["run", "smoke", "-p", "image_path=/no/such.jpg"], "does not exist"),
     ],

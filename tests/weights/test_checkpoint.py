@@ -2,6 +2,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -73,7 +74,11 @@ def test_code_in_a_pickle_never_runs(model_folder, cpu, capsys):
 
 @pytest.mark.parametrize(
     ("model", "sentence"),
-    [("random:9b", "it may be random:6b-224"), ("/no/such/folder", "is no folder on this machine"), ("{}", "is no folder on this machine")],
+    [
+        ("random:9b", "it may be random:6b-224"),
+        ("/no/such/folder", "is not a folder on this machine"),
+        ("{}", "is not a folder on this machine"),
+    ],
 )
 def test_a_model_that_is_not_there_is_told(model, sentence):
     with pytest.raises(InputError, match=sentence):
@@ -118,7 +123,7 @@ def test_a_head_is_taken_from_the_parameter_and_else_from_the_folder(model_folde
     given = loading.load(checkpoint.find(str(model_folder), str(model_folder / "other.safetensors")), cpu, torch.float32)
     assert len(given.classes) == 9
     assert given.head_is_trained
-    with pytest.raises(InputError, match="head='/no/such.pth' is no file on this machine"):
+    with pytest.raises(InputError, match="head='/no/such.pth' is not a file on this machine"):
         checkpoint.find(str(model_folder), "/no/such.pth")
 
 
@@ -130,9 +135,9 @@ def test_weights_that_float16_cannot_hold_are_told(model_folder, cpu):
 
 def test_on_the_cpu_the_files_are_mapped_and_not_copied(tmp_path):
     """In a process of its own: 98 MiB of weights add hardly any anonymous memory, and cast to float32 little beside the result."""
-    config = {"hidden_size": 1024, "num_hidden_layers": 4, "num_attention_heads": 16, "intermediate_size": 4096, "image_size": 28}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    network = randomised(InternViTConfig(1024, 4, 16, 4096, 28)).bfloat16()
+    config = InternViTConfig(1024, 4, 16, 4096, 28)
+    (tmp_path / "config.json").write_text(json.dumps(asdict(config)))
+    network = randomised(config).bfloat16()
     torch.save(network.state_dict(), tmp_path / "pytorch_model.bin")
     save_file({"weight": torch.ones(2, 1024), "bias": torch.ones(2)}, tmp_path / "classification_head.safetensors")
     program = f"""
@@ -165,7 +170,7 @@ print(mapped.bytes / 2**20, after - before, cast.bytes / 2**20, cast.host_peak_b
 def test_a_mistyped_relative_path_is_not_taken_for_a_hub_id(tmp_path, monkeypatch):
     (tmp_path / "weights").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="the folder weights is here and holds no InternVit"):
+    with pytest.raises(InputError, match="the folder weights exists and has no InternVit"):
         checkpoint.check("weights/InternVit")
     checkpoint.check("OpenGVLab/InternViT-6B-224px")
 

@@ -142,7 +142,7 @@ def zeros(part):
 )
 def test_damage_that_the_format_accepts_is_named_with_file_and_tensor(model_folder, cpu, kind, share, how, sentence):
     folder, name = kind(model_folder), "encoder.layers.2.mlp.fc2.weight"
-    place = files.places(files.files_of(folder))[name]
+    place = files.places(files.files_of(files.tensors_of(folder)))[name]
     overwritten(place.file, slice(place.offset + int(place.nbytes * (1 - share)), place.offset + place.nbytes), how)
     checkpoint.find(str(folder))  # nothing to be seen from outside
     with pytest.raises(InputError, match=f"{place.file.name} is damaged: {name} {sentence}; download the file again"):

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from ivit_helpers.errors import InputError
 from ivit_helpers.weights import checkpoint, hub, loading
 
 REVISION = "0" * 40
@@ -134,6 +135,36 @@ def test_safetensors_are_preferred_and_pickles_left_where_they_are(served, model
     assert not any(name.endswith(".bin") for name in asked)
 
 
+def as_a_chat_model(files):
+    """The served shards as those of a chat model, of which a third shard holds the language model only."""
+    index = json.loads(files["pytorch_model.bin.index.json"])
+    where = {f"vision_model.{name}": file for name, file in index["weight_map"].items()}
+    where["language_model.norm.weight"] = "pytorch_model-00003-of-00003.bin"
+    return {
+        **files,
+        "pytorch_model.bin.index.json": json.dumps(index | {"weight_map": where}).encode(),
+        "pytorch_model-00003-of-00003.bin": b"language",
+    }
+
+
+def test_of_a_chat_model_only_the_shards_of_the_vision_network_are_downloaded(served, tmp_path):
+    served.files = as_a_chat_model(served.files)
+    done = found(served, tmp_path / "home")
+    assert done.returncode == 0, done.stderr
+    asked = {name for name, _ in served.log}
+    assert {"pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"} < asked
+    assert "pytorch_model-00003-of-00003.bin" not in asked
+
+
+def test_of_another_model_no_shard_is_downloaded(served, tmp_path):
+    index = {"weight_map": {"lm_head.weight": "pytorch_model-00001-of-00002.bin"}}
+    served.files["pytorch_model.bin.index.json"] = json.dumps(index).encode()
+    served.files.pop("pytorch_model-00002-of-00002.bin")
+    done = found(served, tmp_path / "home")
+    assert "holds no InternViT: its tensors (lm_head.weight" in done.stderr
+    assert not any(name.startswith("pytorch_model-") for name, _ in served.log)
+
+
 @pytest.mark.parametrize(
     ("model", "variables"),
     [("owner/other", {}), ("owner/model", {"HF_HUB_OFFLINE": "1"})],
@@ -141,7 +172,7 @@ def test_safetensors_are_preferred_and_pickles_left_where_they_are(served, model
 )
 def test_a_model_that_cannot_be_had_is_told_with_what_to_do(served, tmp_path, model, variables):
     done = found(served, tmp_path / "home", model, **variables)
-    assert f"model='{model}' is no folder here and could not be had from the hub" in done.stderr
+    assert f"model='{model}' is not a folder here and could not be downloaded from the hub" in done.stderr
     assert "set HF_ENDPOINT for a mirror, or give the path of a folder." in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -164,3 +195,37 @@ def test_only_owner_and_name_are_a_hub_id(tmp_path, monkeypatch):
 def test_before_a_notebook_starts_a_hub_id_is_not_asked_for(monkeypatch):
     monkeypatch.setattr(checkpoint, "download", lambda model: pytest.fail("downloaded"))
     checkpoint.check("owner/model")
+
+
+@pytest.fixture
+def cache(tmp_path, model_folder):
+    """A model in a hub cache: its root, and the folder of its one snapshot."""
+    root = tmp_path / "models--owner--InternViT-small"
+    (root / "snapshots").mkdir(parents=True)
+    (root / "refs").mkdir()
+    snapshot = model_folder.rename(root / "snapshots" / REVISION)
+    return root, snapshot
+
+
+def test_a_model_in_a_hub_cache_is_named_by_its_name_and_not_by_its_hash(cache, tmp_path):
+    root, snapshot = cache
+    (tmp_path / "link").symlink_to(snapshot)
+    for place in (root, snapshot, tmp_path / "link"):
+        found = checkpoint.find(str(place))
+        assert found.name == "InternViT-small"
+        assert found.shards[0].parent == snapshot
+
+
+def test_of_several_snapshots_the_main_one_is_taken_and_else_one_is_asked_for(cache):
+    root, snapshot = cache
+    (root / "snapshots" / ("1" * 40)).mkdir()
+    with pytest.raises(InputError, match="models--owner--InternViT-small holds 2 snapshots and none is its main one: give the path of one"):
+        checkpoint.find(str(root))
+    (root / "refs" / "main").write_text(f"{REVISION}\n")
+    assert checkpoint.find(str(root)).shards[0].parent == snapshot
+
+
+def test_a_cache_whose_download_has_not_begun_is_told(tmp_path):
+    (tmp_path / "models--owner--model").mkdir()
+    with pytest.raises(InputError, match="holds 0 snapshots"):
+        checkpoint.find(str(tmp_path / "models--owner--model"))
