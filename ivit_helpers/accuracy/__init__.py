@@ -1,5 +1,6 @@
 """Does it still classify? The wing of accuracy.ipynb."""
 
+from ivit_helpers.accuracy.classes import name_classes
 from ivit_helpers.accuracy.other_run import against
 from ivit_helpers.accuracy.predictions import predict
 from ivit_helpers.accuracy.questions import (
@@ -19,5 +20,5 @@ from ivit_helpers.accuracy.questions import (
 
 __all__ = [
     "accounting_table", "accuracy_table", "against", "begin", "check_inputs", "class_figures", "headline", "keep", "left_out", "mistakes",
-    "overview", "pace", "predict", "published",
+    "name_classes", "overview", "pace", "predict", "published",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
-"""Do the labels and the model's classes line up? An accuracy near chance is almost always a fault of their order.
+"""Do the labels and the model's classes line up? Accuracy near chance almost always means that their orders differ.
 
-A wrong order leaves the predictions right and the labels permuted, so every order that is known can be tried on them afterwards.
+A wrong order permutes the labels and leaves the answers right, so every known order can be tried on the labels afterwards.
 """
 
 from dataclasses import dataclass
@@ -12,15 +12,14 @@ from ivit_helpers.accuracy.predictions import Predictions
 from ivit_helpers.accuracy.statistics import hits, wilson
 from ivit_helpers.images import devkit_order, synsets
 
-LEAST_IMAGES = 200
 ABOVE_CHANCE = 0.05
 CONFIDENCE = 0.999
 Order = NDArray[np.int64]
-"""Class index at each position, which another reader took for the class index itself"""
+"""The class index at each position. A reader that takes the position for the class index makes this mistake."""
 
 
 def known_orders(classes: int) -> dict[str, Order]:
-    """What a label may really mean: for each known mistake, the class that belongs to every label from 0 to classes - 1."""
+    """The known mistakes: for each, the class that a label from 0 to classes - 1 really means."""
     numbers = np.arange(classes)
     as_text = np.array(sorted(range(classes), key=str))
     orders = {
@@ -40,23 +39,29 @@ def known_orders(classes: int) -> dict[str, Order]:
 
 @dataclass(frozen=True)
 class Alignment:
-    """Whether top-1 can be told from guessing, and the order that would explain it if not."""
+    """Whether top-1 is better than guessing, and the order of the labels that would explain it if not."""
 
     images: int
     right: int
     chance: float
-    fitting: str
+    fitting: str = ""
     """The known order under which the labels fit; empty for none, or where none was needed"""
-    right_when_fitted: int
+    right_when_fitted: int = 0
 
     @property
-    def near_chance(self) -> bool:
-        return _near_chance(self.right, self.images, self.chance)
+    def lines_up(self) -> bool | None:
+        """True if top-1 is clearly above chance; False if it is not above it, or fits another order; None for too few images."""
+        if _above_chance(self.right, self.images, self.chance):
+            return True
+        _, high = wilson(self.right, self.images)
+        return False if self.fitting or high < self.chance + ABOVE_CHANCE else None
 
     def __str__(self) -> str:
         top1 = f"top-1 {self.right / self.images:.2%} of {self.images:,} images where guessing gives {self.chance:.2%}"
-        if not self.near_chance:
+        if self.lines_up:
             return top1
+        if self.lines_up is None:
+            return f"{top1}: too few images to tell the two apart"
         if self.fitting:
             then = f"so read, top-1 is {self.right_when_fitted / self.images:.2%}; give labels that count the model's classes from 0"
             return f"labels and classes do not line up ({top1}): it fits that {self.fitting}; {then}"
@@ -66,28 +71,28 @@ class Alignment:
         )
 
 
-def _near_chance(right: int, images: int, chance: float) -> bool:
-    """Whether the lower confidence bound of top-1 is within 5 points of chance.
+def _above_chance(right: int, images: int, chance: float) -> bool:
+    """Whether the lower 99.9 % confidence bound of top-1 is more than 5 points above chance.
 
-    More than luck must be allowed for: a wrong order leaves some classes in their place (of 1000 numbers sorted as text, 12), and
-    the answers to those images stay right.
+    The 5 points are there because a wrong order leaves some classes in their place (12 of 1000 numbers sorted as text), and the
+    answers to those images stay right.
     """
     low, _ = wilson(right, images, CONFIDENCE)
-    return low < chance + ABOVE_CHANCE
+    return low >= chance + ABOVE_CHANCE
 
 
 def check_alignment(predictions: Predictions) -> Alignment | None:
-    """Judge the scored images; None where they are fewer than 200."""
+    """Judge the scored images; None where there are none."""
     scored = predictions.scored
-    if len(scored) < LEAST_IMAGES:
+    if scored.empty:
         return None
     answers = np.array(predictions.answers or range(len(predictions.classes)))
     right, chance = int(hits(scored, 1).sum()), 1 / len(answers)
-    if not _near_chance(right, len(scored), chance):
-        return Alignment(len(scored), right, chance, "", right)
+    if _above_chance(right, len(scored), chance):
+        return Alignment(len(scored), right, chance)
     # Where only some classes may be answered, they are numbered among themselves, and a wrong order is one of those numbers.
     labels, said = (np.searchsorted(answers, scored[column].to_numpy(dtype=np.int64)) for column in ("label", "class1"))
     counts = {name: int((order[labels] == said).sum()) for name, order in known_orders(len(answers)).items()}
     name = max(counts, key=lambda name: counts[name])
-    fits = not _near_chance(counts[name], len(scored), chance)
-    return Alignment(len(scored), right, chance, name if fits else "", counts[name] if fits else right)
+    fits = _above_chance(counts[name], len(scored), chance)
+    return Alignment(len(scored), right, chance, name, counts[name]) if fits else Alignment(len(scored), right, chance)

@@ -1,15 +1,18 @@
 """Figures of an accuracy run: intervals, classes, batch times, and margins beside another run's."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
+from ivit_helpers.images import Decoder, ImageTransform, LabelledImages
 from ivit_helpers.model import PublishedAccuracy
 from ivit_helpers.record import AccuracyRow
-from ivit_helpers.report import LIGHT, Figure, Theme, draw
+from ivit_helpers.report import LIGHT, Figure, Gallery, Theme, draw
 
 _TOPS: tuple[Literal[5, 1], ...] = (5, 1)
 
@@ -46,7 +49,7 @@ def class_accuracy(frame: pd.DataFrame, most: int = 20) -> Figure:
         middle = 100 * shown["top1"]
         bars = [middle - 100 * shown["low"], 100 * shown["high"] - middle]
         axes.errorbar(middle, range(len(shown)), xerr=np.abs(np.array(bars)), fmt="o", capsize=3, color=theme.series[0])
-        axes.set_yticks(range(len(shown)), shown["class"])
+        axes.set_yticks(range(len(shown)), shown["class"], parse_math=False)
         axes.set_xlim(right=101)
         axes.set_xlabel("top-1 (%), 95 % interval")
         axes.set_ylabel("class")
@@ -71,8 +74,8 @@ def confusion(frame: pd.DataFrame) -> Figure:
                 light = bright if theme is LIGHT else not bright
                 axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8.5, color="white" if light else "#1f2328",
                           fontweight="bold" if off_diagonal[i, j] else "normal")  # fmt: skip
-            axes.set_xticks(range(len(frame)), frame.columns)
-            axes.set_yticks(range(len(frame)), frame.index)
+            axes.set_xticks(range(len(frame)), frame.columns, parse_math=False)
+            axes.set_yticks(range(len(frame)), frame.index, parse_math=False)
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
 
@@ -80,8 +83,20 @@ def confusion(frame: pd.DataFrame) -> Figure:
     return draw(plot, "Confusion", f"{len(frame)} classes; {wrong} of {int(frame.to_numpy().sum())} images off the diagonal.", height=3.9)
 
 
+def pictures(images: LabelledImages, transform: ImageTransform, numbers: Sequence[int], captions: Sequence[str]) -> Gallery:
+    """Images of the set, by number, as the network saw them.
+
+    An image that has become missing or unreadable since is shown in grey, and its caption says why.
+    """
+    decoded = [Decoder(images, transform)(int(number)) for number in numbers]
+    grey = np.full((transform.crop_size, transform.crop_size, 3), 128, np.uint8)
+    crops = [Image.fromarray(grey if one.crop is None else one.crop) for one in decoded]
+    gone = [f" (now {one.fault}: {one.reason})" if one.fault else "" for one in decoded]
+    return Gallery(crops, [caption + reason for caption, reason in zip(captions, gone, strict=True)], size=112)
+
+
 def batch_times(batches: pd.DataFrame) -> Figure:
-    """Seconds of each batch in order; the first, which also loads and compiles, stands out."""
+    """Time of each batch in order; the first batch, which also loads kernels and may compile, has a mark of its own."""
     milliseconds = 1e3 * batches["seconds"].to_numpy()
 
     def plot(axes: Axes, theme: Theme) -> None:
@@ -99,7 +114,7 @@ def batch_times(batches: pd.DataFrame) -> Figure:
 
 
 def margin_changes(answered: pd.DataFrame, near_tie: float) -> Figure:
-    """How far each image's margin moved between two runs, against its margin in the other run; flips stand out.
+    """How far each image's margin moved between two runs, against its margin in the other run; flips have a mark of their own.
 
     answered: margin_there and change in logits, and flipped, of every image.
     """

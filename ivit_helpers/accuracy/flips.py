@@ -1,7 +1,7 @@
-"""Two runs' answers on the same images: how often they agree, and whether rounding explains where they do not.
+"""Two runs' answers on the same images: how often they agree, and whether rounding explains the rest.
 
-Two accuracies hide most of the difference between two devices: the sampling error at 50,000 images is 0.14 points, while the
-images are the same and can be held against each other one by one. An image has flipped when its first class differs.
+Two accuracies hide most of the difference between two devices: the sampling error at 50,000 images is 0.14 points. The images are the
+same in both runs, so the answers are compared image by image. An image has flipped when its first class differs.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ TYPICAL_CHANGES = 10
 """A flip is explained while both margins are within this many median changes of the margin. For normally distributed rounding that
 is 6.7 standard deviations, and still 3.4 on images that round twice as coarsely as the median one."""
 SHARE_OF_MARGIN = 0.5
-"""... and never beyond this share of the median margin: a fault that moves every answer must not pass for the usual change. The
+"""... and never above this share of the median margin, so that a fault that moves every answer is not taken for rounding. The
 median change of bfloat16 against float32 on the embedded miniature is 0.013 of the median margin, of a random one 0.033."""
 
 
@@ -64,7 +64,7 @@ def find_predictions(reference: str) -> Path:
 
 
 def _problem(table: pd.DataFrame) -> str:
-    """Why a CSV is no table of predictions, in words; empty when it is one."""
+    """Why a CSV is not a table of predictions, in words; empty when it is one."""
     lacking = [name for name in (*TEXTS, *NUMBERS) if name not in table]
     if lacking:
         return f"it lacks {', '.join(lacking)}"
@@ -84,7 +84,7 @@ def read_predictions(path: Path) -> OtherRun:
     except (OSError, ValueError) as error:
         problem = first_line(error)
     if problem:
-        raise InputError(f"{path} is no table of predictions ({problem}): give the folder of another accuracy run.")
+        raise InputError(f"{path} is not a table of predictions ({problem}): give the folder of another accuracy run.")
     table["also"] = table.get("also", "")
     numbers = [name for name in table if name.startswith(("class", "score", "margin"))]
     table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
@@ -117,25 +117,25 @@ class Comparison:
 
     @property
     def flipped(self) -> pd.DataFrame:
-        """The images whose first class differs, the one that either run was surest of first."""
+        """The images whose first class differs, the largest margin of either run first."""
         found = self.answered[self.answered["flipped"]]
         return found.assign(surest=found[["margin", "margin_there"]].max(axis=1)).sort_values("surest", ascending=False, kind="stable")
 
     @property
     def near_tie(self) -> float:
-        """The largest margin, in logits, at which a flip is put down to rounding."""
+        """The largest margin, in logits, at which rounding explains a flip."""
         agreeing = self.answered[~self.answered["flipped"]]
         usual = [TYPICAL_CHANGES * agreeing["change"].median(), SHARE_OF_MARGIN * self.answered["margin_there"].median()]
         return max(NEAR_TIE, float(min(usual))) if len(agreeing) else NEAR_TIE
 
     @property
     def unexplained(self) -> pd.DataFrame:
-        """The flips at a margin that rounding does not cross."""
+        """The flips at a margin that is too large for rounding."""
         return self.flipped[self.flipped["surest"] > self.near_tie]
 
     @property
     def decoded_alike(self) -> int:
-        """Images of which both networks were given the same pixels, bit for bit."""
+        """Images of which both networks got the same pixels, bit for bit."""
         return int((self.answered["pixels"] == self.answered["pixels_there"]).sum())
 
     @property
@@ -152,7 +152,7 @@ class Comparison:
 
     @property
     def p(self) -> float:
-        """McNemar's exact p: how often chance alone turns images at least as one-sidedly. Two-sided binomial test of 1/2."""
+        """McNemar's exact p: the probability that chance alone gives a split at least as one-sided. Two-sided binomial test of 1/2."""
         lost, won = self.turned
         return float(binomtest(lost, lost + won, 0.5).pvalue) if lost + won else 1.0
 

@@ -12,11 +12,11 @@ from ivit_helpers.record import AccuracyRecord, Run
 from ivit_helpers.report import Gallery, Table, Together, facts
 from ivit_helpers.weights import Loaded
 
-LEAST_P = 0.01  # two runs that differ by chance alone fail the comparison once in a hundred times
+LEAST_P = 0.01  # of two runs that differ by chance alone, one pair in a hundred fails
 
 
 def against(run: Run[AccuracyRecord], predictions: Predictions, images: LabelledImages, loaded: Loaded, reference: str) -> object:
-    """Compare the answers with another run's: agreement, flips both ways, and the images that flipped."""
+    """Compare the answers with another run's: agreement, flips in both directions, and the images that flipped."""
     if not reference:
         return Table([{"another run": "none was given: reference=FOLDER compares with the answers of another accuracy run"}])
     try:
@@ -39,7 +39,10 @@ def _check_flips(run: Run[AccuracyRecord], compared: Comparison) -> None:
     once, (lost, won) = compared.answered_once, compared.turned
     listed = "; ".join(once["id"].head(5))
     run.check("same images answered", once.empty, f"{len(once)} answered in one of the two runs only{': ' + listed if listed else ''}")
-    turned = f"{lost} right there and wrong here, {won} the other way, McNemar's exact p {compared.p:.3g}, at least {LEAST_P} is expected"
+    turned = (
+        f"{lost} right there and wrong here, {won} wrong there and right here, McNemar's exact p {compared.p:.3g}, "
+        f"at least {LEAST_P} is expected"
+    )
     run.check("flips both ways alike", compared.p >= LEAST_P if compared.labelled else None, turned if compared.labelled else "no labels")
     run.check(
         "every flip a near tie",
@@ -67,11 +70,10 @@ def _described(compared: Comparison) -> dict[str, Any]:
 def _flipped(compared: Comparison, predictions: Predictions, images: LabelledImages, loaded: Loaded, count: int = 12) -> Gallery:
     """The flipped images with both answers and their margins, the largest margin first."""
     shown = compared.flipped.head(count)
-    crops = [loaded.checkpoint.transform.crop(images.image(int(number))) for number in shown.index]
     names = predictions.classes
     captions = [
         f"{item.id}: {names[int(item.class1_there)]} there (by {item.margin_there:.3g} logits), "
         f"{names[int(item.class1)]} here (by {item.margin:.3g})"
         for item in shown.itertuples()
     ]
-    return Gallery(crops, captions, size=112)
+    return figures.pictures(images, loaded.checkpoint.transform, shown.index, captions)

@@ -1,9 +1,8 @@
-"""Predictions -> accuracy, with intervals; every input accounted for.
+"""Images and a model -> predictions, one row for every image.
 
-Every image ends in exactly one of the outcomes below. None is replaced by another, none is left out of the totals.
+Every image has exactly one outcome. No image is replaced by another, and none is left out of the totals.
 """
 
-import bisect
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -15,8 +14,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ivit_helpers.errors import InputError
-from ivit_helpers.images import AUTO, Decoded, Label, LabelledImages, batches, readable_names, synsets
+from ivit_helpers.accuracy.classes import class_indices, readable_classes
+from ivit_helpers.images import AUTO, RULES, Decoded, Label, LabelledImages, batches, printable
 from ivit_helpers.measure import timed
 from ivit_helpers.weights import Loaded
 
@@ -26,17 +25,18 @@ TIMES = ["images", "seconds", "waited", "whole"]
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model said of every image of a set."""
+    """The model's answers to every image of a set."""
 
     set_name: str
     classes: tuple[str, ...]
     table: pd.DataFrame
-    """One row an image: id (the same on every machine), path, label, outcome, reason, pixels (checksum of what the network was
-    given), class1..class5, score1..score5 (softmax), margin (logit of class1 less that of class2), the last three of the classes
-    that may be answered; where images have several right classes, `also` holds those after the first, as text"""
+    """One row an image: id (the same on every machine), path, label, outcome, reason, pixels (checksum of the network's input),
+    orientation (EXIF, 1 to 8), cmyk, class1..class5, score1..score5 (softmax), margin (logit of class1 minus that of class2). The
+    scores and the margin are over the classes that may be answered. Where images have several right classes, `also` holds those
+    after the first, as text."""
     batches: pd.DataFrame
     """One row a batch that had images, in order: images, seconds (forward pass only, synchronised), waited (seconds in which its
-    images were not ready and the device had nothing to do), whole (seconds from the end of the batch before to its own)"""
+    images were not ready and the device had nothing to do), whole (seconds from the end of the previous batch to its own end)"""
     answers: tuple[int, ...] = ()
     """The classes that could be answered, as indices; empty for all"""
     drawn_from: int | None = None
@@ -47,31 +47,14 @@ class Predictions:
         return self.table[self.table["outcome"] == "scored"]
 
 
-def class_indices(images: LabelledImages, classes: Sequence[str]) -> list[int]:
-    """For each class of the set, its index in the model's classes: by name where the model knows the names, else by order.
+def answerable(images: LabelledImages, index_of: Sequence[int], classes: int) -> tuple[int, ...]:
+    """The classes that may be answered, as the model's indices; empty for all `classes` of the model.
 
-    Synset ids have a place among the 1000 of ImageNet, whichever of them the set holds.
-    Raises InputError when the set has more classes than the model.
+    A published set is scored among its own classes only, even where the model has more.
     """
-    known = {name: index for index, name in enumerate(classes)}
-    if set(images.classes) <= set(known):
-        return [known[name] for name in images.classes]
-    if len(images.classes) > len(classes):
-        raise InputError(
-            f"{images.name} has {len(images.classes)} classes and the model tells {len(classes)} apart: "
-            "give the model's own images, or a model folder with the head of these classes."
-        )
-    if len(classes) == len(synsets()) and set(images.classes) <= set(synsets()):
-        return [bisect.bisect_left(synsets(), name) for name in images.classes]
-    return list(range(len(images.classes)))
-
-
-def class_names(images: LabelledImages, classes: Sequence[str]) -> tuple[str, ...]:
-    """What a reader calls the model's classes: ImageNet's synsets by id and, where it is known, by name."""
-    if not set(images.classes) <= set(synsets()) or len(classes) != len(synsets()):
-        return tuple(classes)
-    readable = dict(zip(synsets(), readable_names(), strict=True))
-    return tuple(readable[name] for name in (classes if set(classes) == set(synsets()) else synsets()))
+    allowed = images.answers if images.answers is not None else range(len(images.classes)) if images.name in RULES else ()
+    found = tuple(index_of[number] for number in allowed)
+    return found if len(found) < classes else ()
 
 
 def best_answers(logits: Tensor, answers: Sequence[int] = ()) -> list[dict[str, Any]]:
@@ -82,7 +65,7 @@ def best_answers(logits: Tensor, answers: Sequence[int] = ()) -> list[dict[str, 
     allowed = torch.tensor(answers or range(logits.shape[-1]))
     count = min(BEST, len(allowed))
     within = logits.float()[:, allowed]
-    places = within.topk(count).indices  # of the logits: far from the best one many scores are zero alike
+    places = within.topk(count).indices  # of the logits, because softmax underflows to 0 for many classes
     scores = within.softmax(-1).gather(-1, places)
     found, first = allowed[places], within.gather(-1, places[:, :2])
     margins = (first[:, 0] - first[:, -1]).tolist()
@@ -115,9 +98,9 @@ def _classify(pixels: Tensor, loaded: Loaded) -> tuple[Tensor, float]:
 
 
 def predict(loaded: Loaded, images: LabelledImages, batch_size: int, workers: int = AUTO) -> Predictions:
-    """Classify every image of a set, in order; `workers` as for decoding.batches."""
+    """Classify every image of a set, in order; `workers` as for `batches`. Raises InputError as `class_indices` does."""
     index_of = class_indices(images, loaded.classes)
-    answers = tuple(index_of[number] for number in images.answers or ())
+    answers = answerable(images, index_of, len(loaded.classes))
     rows: list[dict[str, Any]] = []
     times: list[dict[str, Any]] = []
     with (
@@ -139,24 +122,26 @@ def predict(loaded: Loaded, images: LabelledImages, batch_size: int, workers: in
     several = any(isinstance(label, tuple) for label in images.labels)
     table = pd.DataFrame(rows).reindex(columns=_columns(len(answers or loaded.classes), several))
     counts = {name: "Int64" for name in table.columns if name == "label" or name.startswith("class")}
-    names = class_names(images, loaded.classes)
+    names = readable_classes(images, loaded.classes)
     return Predictions(images.name, names, table.astype(counts), pd.DataFrame(times, columns=TIMES), answers, images.drawn_from)
 
 
 def _row(images: LabelledImages, one: Decoded, index_of: Sequence[int]) -> dict[str, Any]:
-    """What is known of an image before the model has seen it."""
+    """What is known of an image before the model has answered."""
     label = images.labels[one.number]
     return {
         "id": images.identity(one.number),
-        "path": str(images.paths[one.number]),
+        "path": printable(str(images.paths[one.number])),
         **_right(label, index_of),
         "outcome": one.fault or ("unlabelled" if label is None else "scored"),
         "reason": one.reason,
         "pixels": one.checksum,
+        "orientation": one.orientation,
+        "cmyk": one.cmyk,
     }
 
 
 def _columns(classes: int, several: bool) -> list[str]:
     best, also = range(1, min(BEST, classes) + 1), ["also"] * several
     answers = [*(f"class{k}" for k in best), *(f"score{k}" for k in best)]
-    return ["id", "path", "label", *also, "outcome", "reason", "pixels", *answers, "margin"]
+    return ["id", "path", "label", *also, "outcome", "reason", "pixels", "orientation", "cmyk", *answers, "margin"]

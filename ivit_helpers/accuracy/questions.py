@@ -3,9 +3,10 @@
 from typing import Literal
 
 from ivit_helpers.accuracy import figures
-from ivit_helpers.accuracy.alignment import LEAST_IMAGES, check_alignment
+from ivit_helpers.accuracy.alignment import check_alignment
+from ivit_helpers.accuracy.classes import check_classes, class_caveats, class_indices
 from ivit_helpers.accuracy.flips import find_predictions, read_predictions
-from ivit_helpers.accuracy.predictions import Predictions
+from ivit_helpers.accuracy.predictions import Predictions, answerable
 from ivit_helpers.accuracy.statistics import LOST, confident_mistakes, confusion, not_scored, per_class, score, wilson
 from ivit_helpers.images import RULES, LabelledImages, image_set
 from ivit_helpers.model import PublishedAccuracy, least_top1, published_accuracy
@@ -21,15 +22,18 @@ AccuracyRun = Run[AccuracyRecord]
 
 
 def check_inputs(asked: AccuracyParameters) -> None:
-    """Raise InputError where images, labels or a reference are not there, or a published set has no head; reads no weights, no pixels."""
-    image_set(asked)
+    """Raise InputError before anything is loaded: where images, labels or a reference are not there, where a published set has no
+    trained head, and where a class of the images is not a class of the model. Reads no weights and no pixels.
+    """
+    images = image_set(asked)
     check_head(asked)
+    check_classes(asked, images)
     if asked.reference:
         read_predictions(find_predictions(asked.reference))
 
 
 def check_head(asked: AccuracyParameters) -> None:
-    """A published set without a trained head would compute for hours and claim nothing."""
+    """Raise InputError for a published set without a trained head: it would compute for hours, and no accuracy could be reported."""
     if asked.image_set == "folder" or asked.head:
         return
     found = None if is_hub_id(asked.model) else find(asked.model)  # hubs keep the head apart from the weights
@@ -38,11 +42,13 @@ def check_head(asked: AccuracyParameters) -> None:
 
 
 def begin(run: AccuracyRun, loaded: Loaded, images: LabelledImages) -> Facts:
-    """Record the model and say in the verdict what limits the result. Raises InputError for a published set without a trained head."""
+    """Record the model, and add to the verdict what limits the result. Raises InputError for a published set without a trained head."""
     if images.name in RULES and not loaded.head_is_trained and not loaded.checkpoint.is_random:
         raise missing_head(images.name)
+    answers = answerable(images, class_indices(images, loaded.classes), len(loaded.classes)) or loaded.classes
     described = loaded.facts()
-    run.note(model=described, caveats=loaded.caveats())
+    asked = AccuracyParameters(**run.record.parameters)
+    run.note(model=described, caveats=[*loaded.caveats(), *class_caveats(asked, images, loaded.classes)])
     if not loaded.head_is_trained:
         run.caveat(f"The classification head is random: {NOTHING_CLAIMED}.")
     if images.name in RULES and loaded.head_is_trained and described.head_is_the_published_one != "yes":
@@ -51,7 +57,7 @@ def begin(run: AccuracyRun, loaded: Loaded, images: LabelledImages) -> Facts:
     if side != native:
         run.caveat(f"The processor makes images of {side} px, and the network was made for {native} px.")
     if not images.classes:
-        run.caveat(f"The images are synthetic and have no labels: {NOTHING_CLAIMED}.")
+        run.caveat(f"The images have no labels: {NOTHING_CLAIMED}.")
     return facts(
         {
             "model": described.name,
@@ -60,14 +66,15 @@ def begin(run: AccuracyRun, loaded: Loaded, images: LabelledImages) -> Facts:
             **described.model_dump(include={"head_file", "head_sha256", "sha256"}, exclude_none=True),
             "image set": title(images.name),
             "images": f"{len(images):,} drawn from {images.drawn_from:,}" if images.drawn_from else len(images),
-            "classes that may be answered": len(images.answers or images.classes),
+            "classes of the images": len(set(images.classes)),
+            "classes that may be answered": len(answers),
             "dtype": described.dtype,
         }
     )
 
 
 def title(image_set: str) -> str:
-    """What a reader calls a set."""
+    """The name of a set for a reader."""
     return RULES[image_set].title if image_set in RULES else image_set
 
 
@@ -109,9 +116,7 @@ def _check_alignment(run: AccuracyRun, predictions: Predictions, loaded: Loaded)
     name = "labels and classes line up"
     found = check_alignment(predictions) if loaded.head_is_trained else None
     if found:
-        run.check(name, not found.near_chance, str(found))
-    elif loaded.head_is_trained:
-        run.check(name, None, f"{len(predictions.scored)} scored images are too few to judge, {LEAST_IMAGES} are needed")
+        run.check(name, found.lines_up, str(found))
 
 
 def published(row: AccuracyRow, loaded: Loaded) -> PublishedAccuracy | None:
@@ -121,22 +126,31 @@ def published(row: AccuracyRow, loaded: Loaded) -> PublishedAccuracy | None:
 
 def _check_accuracy(run: AccuracyRun, row: AccuracyRow, loaded: Loaded) -> None:
     least, expected = least_top1(loaded.checkpoint.name, row.set), published(row, loaded)
-    if not claims_accuracy(row, loaded):
-        run.check("accuracy", None, NOTHING_CLAIMED)
+    judged: tuple[bool | None, str] = None, NOTHING_CLAIMED
+    if not row.scored and row.unlabelled < row.images:
+        judged = False, f"none of the {row.images:,} images was scored"
     elif expected:
-        run.check("accuracy", *judge_accuracy(row, expected))
-    elif least is None:
-        run.check("accuracy", None, f"top-1 {row.top1:.2%}; there is no published figure for this model on {row.set}")
-    else:
-        top1, _, _ = row.best(1)
-        run.check("accuracy", top1 >= least, f"top-1 {top1:.2%}, at least {least:.0%} is expected of this model on {row.set}")
+        judged = judge_accuracy(row, expected)
+    elif claims_accuracy(row, loaded):
+        unknown = None, f"top-1 {row.top1:.2%}; there is no published figure for this model on {row.set}"
+        judged = unknown if least is None else judge_least(row, least)
+    run.check("accuracy", *judged, deciding=True)
+
+
+def judge_least(row: AccuracyRow, least: float) -> tuple[bool | None, str]:
+    """Whether top-1 reaches `least`, and why: it fails only if the whole 95 % interval is below, and None means too few images."""
+    top1, low, high = row.best(1)
+    said = f"top-1 {top1:.2%} (95 % interval {low:.2%} to {high:.2%}), at least {least:.0%} is expected of this model on {row.set}"
+    if top1 >= least or high < least:
+        return top1 >= least, said
+    return None, f"{said}; {row.scored:,} images are too few to judge, because the interval contains {least:.0%}"
 
 
 def judge_accuracy(row: AccuracyRow, expected: PublishedAccuracy) -> tuple[bool | None, str]:
-    """Whether the published figures were reached, and why.
+    """Whether the published figures were reached, and why; None where that cannot be judged.
 
     On the whole set both must be within the tolerance. On images drawn at random from it, a published figure outside the 99.9 %
-    interval is a failure, and one inside it proves nothing. Other images, a few classes for example, may be easier or harder.
+    interval is a failure, and a figure inside it proves nothing. Other images, a few classes for example, may be easier or harder.
     """
     both = {f"top-{k}": (row.best(k)[0], expected.best(k)) for k in TOPS}
     said = ", ".join(f"{name} {here:.3%} ({100 * (here - there):+.3f} points)" for name, (here, there) in both.items())
@@ -175,21 +189,20 @@ def class_figures(predictions: Predictions) -> object:
 def mistakes(predictions: Predictions, images: LabelledImages, loaded: Loaded, count: int = 12) -> Gallery:
     """The wrong answers with the highest scores, as the network saw the images."""
     wrong = confident_mistakes(predictions, count)
-    crops = [loaded.checkpoint.transform.crop(images.image(int(number))) for number in wrong.index]
-    captions = [f"{item.truth}, said {item.said} ({item.score1:.0%})" for item in wrong.itertuples()]
-    return Gallery(crops, captions, size=112)
+    captions = [f"{item.truth}, answered {item.said} ({item.score1:.0%})" for item in wrong.itertuples()]
+    return figures.pictures(images, loaded.checkpoint.transform, wrong.index, captions)
 
 
 def pace(predictions: Predictions) -> object:
-    """How long the device computed, how long it waited for images, and the time of each batch."""
+    """How long the device computed, how long it waited for images, and how long each batch took."""
     batches = predictions.batches
     if batches.empty:
         return Table([{"batches": "none, no image could be decoded"}])
     waited, computed, whole = (batches[name].sum() for name in ("waited", "seconds", "whole"))
     took = {
         "the device waited for images": f"{waited:.2f} s, {waited / whole:.1%} of the whole",
-        "it computed": f"{computed:.2f} s, {computed / whole:.1%} of the whole",
-        "whole": f"{whole:.2f} s for {batches['images'].sum():,} images",
+        "the device computed": f"{computed:.2f} s, {computed / whole:.1%} of the whole",
+        "whole evaluation": f"{whole:.2f} s for {batches['images'].sum():,} images",
     }
     return Together(facts(took), figures.batch_times(batches))
 
@@ -206,8 +219,12 @@ def headline(row: AccuracyRow, loaded: Loaded) -> str:
 
 
 def accounting_table(row: AccuracyRow) -> Table:
-    """What became of every image of a set; the outcomes add up to the images."""
-    return Table([{name: f"{getattr(row, name):,}" for name in ("images", *OUTCOMES)}], "Every image has exactly one outcome")
+    """The outcomes of a set's images, which add up to the images, and how many images other readers decode differently."""
+    applied = "applied" if row.set in RULES and RULES[row.set].upright else "not applied"
+    differ = [(row.with_orientation, f"with an EXIF orientation ({applied} to this set)"), (row.cmyk, "in CMYK")]
+    listed = " and ".join(f"{count:,} {what}" for count, what in differ if count)
+    caption = f"Every image has exactly one outcome{'. Image readers differ on ' + listed if listed else ''}"
+    return Table([{name: f"{getattr(row, name):,}" for name in ("images", *OUTCOMES)}], caption)
 
 
 def accuracy_table(row: AccuracyRow, expected: PublishedAccuracy | None = None) -> Table:

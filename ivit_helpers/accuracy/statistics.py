@@ -1,4 +1,4 @@
-"""Predictions -> accuracy, with intervals; every input accounted for."""
+"""Predictions -> accuracy, with intervals, and the images that were not scored."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from ivit_helpers.accuracy.predictions import Predictions
 from ivit_helpers.record import OUTCOMES, AccuracyRow
 
 LOST = ("unreadable", "missing", "nonfinite")
-"""Outcomes that nobody wants; an unlabelled image is one that its set leaves out"""
+"""Outcomes that are faults; an unlabelled image is not, because its set leaves it out on purpose"""
 
 
 def wilson(hits: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -31,7 +31,8 @@ def hits(scored: pd.DataFrame, best: int) -> pd.Series:
 
 def score(predictions: Predictions) -> AccuracyRow:
     """The record's row of a set: the counts of all outcomes, top-1 and top-5 as fractions of the scored, with 95 % intervals."""
-    outcomes, scored, batches = predictions.table["outcome"].value_counts(), predictions.scored, predictions.batches
+    table, scored, batches = predictions.table, predictions.scored, predictions.batches
+    outcomes = table["outcome"].value_counts()
     found: dict[str, Any] = {outcome: int(outcomes.get(outcome, 0)) for outcome in OUTCOMES}
     for best in (1, 5):
         right = int(hits(scored, best).sum())
@@ -40,8 +41,10 @@ def score(predictions: Predictions) -> AccuracyRow:
         found |= {f"top{best}_hits": right, f"top{best}": share, f"top{best}_low": low, f"top{best}_high": high}
     return AccuracyRow(
         set=predictions.set_name,
-        images=len(predictions.table),
+        images=len(table),
         drawn_from=predictions.drawn_from,
+        with_orientation=int((table["orientation"] != 1).sum()),
+        cmyk=int(table["cmyk"].sum()),
         batch_seconds=batches["seconds"].tolist(),
         waited_s=batches["waited"].sum(),
         whole_s=batches["whole"].sum(),
@@ -75,7 +78,7 @@ def confusion(predictions: Predictions) -> pd.DataFrame:
 
 
 def confident_mistakes(predictions: Predictions, count: int) -> pd.DataFrame:
-    """The wrong answers the model was surest of, surest first, with the names of both classes."""
+    """The wrong answers with the highest scores, the highest first, with the names of both classes."""
     scored = predictions.scored
     wrong = scored[~hits(scored, 1)].nlargest(count, "score1")
     return wrong.assign(
@@ -85,9 +88,9 @@ def confident_mistakes(predictions: Predictions, count: int) -> pd.DataFrame:
 
 
 def not_scored(predictions: Predictions) -> pd.DataFrame:
-    """Every image that did not count, with the reason: those that were lost first, then those without a label.
+    """Every image that was not scored, with the reason: first the lost images, then those without a label.
 
-    Synthetic images have no labels, and that is no reason to list them.
+    Synthetic images are not listed for having no label, because none of them has one.
     """
     left_out = predictions.table[predictions.table["outcome"] != "scored"][["path", "outcome", "reason"]]
     if predictions.set_name == "synthetic":

@@ -91,6 +91,8 @@ class LabelRule:
     title: str
     restricted: bool = False
     """Only the logits of the set's own 200 classes are looked at"""
+    upright: bool = False
+    """The EXIF orientation is applied, because the authors read this set with OpenCV; the others they read with Pillow"""
 
     @property
     def answers(self) -> tuple[int, ...]:
@@ -103,9 +105,8 @@ class LabelRule:
         labels: for ReaL its real.json; empty: timm's copy. Raises InputError for a label that the set does not have.
         """
         chosen = self._real(images.paths, labels) if self.name == "real" else self._understood(images)
-        return replace(
-            images, name=self.name, labels=chosen, classes=synsets(), answers=self.answers if self.restricted else None
-        )  # fmt: skip
+        answers = self.answers if self.restricted else None
+        return replace(images, name=self.name, labels=chosen, classes=synsets(), answers=answers, upright=self.upright)
 
     def _understood(self, images: LabelledImages) -> list[Label]:
         """Class indices from labels that are written as synset ids or as numbers.
@@ -122,7 +123,7 @@ class LabelRule:
         found = int(word) if word.isdecimal() else _index().get(word, -1)
         if found not in self.answers:
             raise InputError(
-                f"{images.name} has the label {word!r}, which is no class of {self.title}: expected synset ids such as "
+                f"{images.name} has the label {word!r}, which is not a class of {self.title}: expected synset ids such as "
                 f"{synsets()[self.answers[0]]}, or class indices in their sorted order; is image_set={self.name} the right set?"
             )
         return found
@@ -133,11 +134,11 @@ class LabelRule:
 
 
 def validation_number(path: Path) -> int:
-    """The number, from 1 to 50,000, of an ImageNet validation image, from its name. Raises InputError where it tells none."""
+    """The number, from 1 to 50,000, of an ImageNet validation image, from its name. Raises InputError for any other name."""
     found = VALIDATION_NAME.search(path.name)
     if not found or not 1 <= int(found[1]) <= VALIDATION_IMAGES:
         raise InputError(
-            f"{path} is no name of a validation image (ILSVRC2012_val_00000001.JPEG): ReaL labels are kept by these names, "
+            f"{path} is not the name of a validation image (ILSVRC2012_val_00000001.JPEG): ReaL labels are kept by these names, "
             "so give the images under their own."
         )
     return int(found[1])
@@ -146,8 +147,8 @@ def validation_number(path: Path) -> int:
 RULES = {
     rule.name: rule
     for rule in (
-        LabelRule("imagenet-1k", "ImageNet-1K"),
-        LabelRule("real", "ImageNet-ReaL"),
+        LabelRule("imagenet-1k", "ImageNet-1K", upright=True),
+        LabelRule("real", "ImageNet-ReaL", upright=True),
         LabelRule("v2", "ImageNet-V2"),
         LabelRule("a", "ImageNet-A", restricted=True),
         LabelRule("r", "ImageNet-R", restricted=True),

@@ -40,13 +40,13 @@ def _in_validation_order(labels: Sequence[str], path: Path) -> list[tuple[str, s
     if all(label.isdecimal() for label in labels):
         order = devkit_synsets(path.parent / "meta.mat")
         if not all(1 <= int(label) <= len(order) for label in labels):
-            raise InputError(f"{path} holds numbers outside 1 to {len(order)}, so they are no ILSVRC2012_IDs: expected {EXPECTED}.")
+            raise InputError(f"{path} holds numbers outside 1 to {len(order)}, so they are not ILSVRC2012_IDs: expected {EXPECTED}.")
         labels = [order[int(label) - 1] for label in labels]
     return [(f"ILSVRC2012_val_{number:08d}.JPEG", label) for number, label in enumerate(labels, 1)]
 
 
 def devkit_synsets(meta: Path) -> tuple[str, ...]:
-    """The synset of each ILSVRC2012_ID, from 1: from the devkit's meta.mat where it lies beside the labels, else the known order."""
+    """The synset of each ILSVRC2012_ID, from 1: from the devkit's meta.mat if it is beside the labels, else the known order."""
     if not meta.exists():
         return devkit_order()
     import scipy.io  # decoding processes import this module, and scipy would cost each of them part of a second
@@ -60,7 +60,7 @@ def devkit_synsets(meta: Path) -> tuple[str, ...]:
 
 
 def apply_labels(images: LabelledImages, written: dict[str, str], folder: Path) -> LabelledImages:
-    """Label images by their file names; folders and suffix do not count. A name without an image stays in the set, as a missing one."""
+    """Label images by their file names; folders and suffix are ignored. A name without an image stays in the set, as a missing image."""
     labels = {PurePosixPath(name).stem: label for name, label in written.items()}
     there = Counter(path.stem for path in images.paths)
     for stems in (there, Counter(PurePosixPath(name).stem for name in written)):

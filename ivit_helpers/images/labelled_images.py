@@ -4,16 +4,12 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
-if TYPE_CHECKING:
-    pass
-from typing import TYPE_CHECKING
-
-from ivit_helpers.images.transform import read_image
+from ivit_helpers.images.transform import Picture, read_picture
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 
@@ -35,7 +31,7 @@ class LabelledImages:
 
     name: str
     paths: Sequence[Path]
-    """Where each image lies, and what it is called in every table"""
+    """The path of each image, which is also its name in every table"""
     labels: Sequence[Label]
     classes: Sequence[str]
     root: Path | None = None
@@ -43,21 +39,24 @@ class LabelledImages:
     answers: Sequence[int] | None = None
     """The classes that may be answered; None for all"""
     stored: Sequence[StoredImage] | None = None
-    """What to read each image from, where it is no file of its own"""
+    """What to read each image from, where it is not a file of its own"""
     drawn_from: int | None = None
     """How many images the set has, where these are some drawn at random"""
+    upright: bool = False
+    """Whether the EXIF orientation is applied: only in the sets for which the authors did. A set of the model's own classes is read as
+    torchvision's ImageFolder reads it, which leaves the orientation alone."""
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def image(self, index: int) -> Image.Image:
-        """Decode one image; raises what `read` raises."""
-        return read_image(self.paths[index] if self.stored is None else io.BytesIO(self.stored[index].read()))
+    def picture(self, index: int) -> Picture:
+        """Decode one image; raises OSError or ValueError when it cannot be decoded, FileNotFoundError when it is not there."""
+        return read_picture(self.paths[index] if self.stored is None else io.BytesIO(self.stored[index].read()), self.upright)
 
     def identity(self, index: int) -> str:
         """What an image is called on every machine: its path within the set."""
         path = self.paths[index]
-        return (path.relative_to(self.root) if self.root else path).as_posix()
+        return printable((path.relative_to(self.root) if self.root else path).as_posix())
 
     def drawn(self, limit: int, seed: int) -> "LabelledImages":
         """At most `limit` of the images, drawn at random without replacement, in their old order; all of them for 0."""
@@ -76,15 +75,20 @@ class LabelledImages:
 class SyntheticImages(LabelledImages):
     """Unlabelled noise, for a run of the pipeline where no image is at hand. The file names exist nowhere."""
 
-    def image(self, index: int) -> Image.Image:
+    def picture(self, index: int) -> Picture:
         noise = np.random.default_rng(int(self.paths[index].stem)).integers(0, 256, (256, 256, 3), dtype=np.uint8)
-        return Image.fromarray(noise)
+        return Picture(Image.fromarray(noise))
 
 
 def synthetic_images(count: int, seed: int) -> SyntheticImages:
     """`count` images of noise; every seed gives others."""
     names = [Path("synthetic") / f"{seed * 1_000_000 + number:09d}" for number in range(count)]
     return SyntheticImages("synthetic", names, [None] * count, [])
+
+
+def printable(name: str) -> str:
+    """A file name as it can be written and shown: bytes that are not UTF-8 are written in hexadecimal."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def named(name: str, paths: Sequence[Path], written: Sequence[str | None], names: Sequence[str] = ()) -> LabelledImages:
@@ -102,7 +106,7 @@ def named(name: str, paths: Sequence[Path], written: Sequence[str | None], names
 
 
 def inside(shard: Path, name: str) -> Path:
-    """What an image of an archive is called; a name from the root, as archives may hold, stays inside."""
+    """The path of an archive's image. A name that begins at the root, as some archives have, stays inside the archive."""
     return shard / name.lstrip("/")
 
 

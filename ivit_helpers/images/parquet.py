@@ -22,15 +22,16 @@ class ParquetCell:
 
     def read(self) -> bytes:
         """The cell's bytes."""
-        content: bytes | None = _row_group(self.shard, self.column, self.group)[self.row]["bytes"]
-        if content is None:
+        cell = _row_group(self.shard, self.column, self.group)[self.row]
+        if cell is None or cell["bytes"] is None:
             raise FileNotFoundError
+        content: bytes = cell["bytes"]
         return content
 
 
 @functools.lru_cache(maxsize=2)
 def _row_group(shard: Path, column: str, group: int) -> list[Any]:
-    """The images of one row group, about 10 MB: images are mostly asked for in order, and a group is the least that can be read."""
+    """The images of one row group, about 10 MB: images are mostly read in order, and a group is the smallest part that can be read."""
     rows: list[Any] = _parquet_file(shard).read_row_group(group, columns=[column]).column(column).to_pylist()
     return rows
 
@@ -55,16 +56,23 @@ def parquet_shards(shards: Sequence[Path], name: str) -> LabelledImages:
     for shard in shards:
         file = _parquet_file(shard)
         column = _image_column(file.schema_arrow, shard)
-        # Only the names are read of the images; a parquet file keeps them apart from the bytes.
+        # Of the images only the names are read; a parquet file stores them apart from the bytes.
         table = file.read(columns=[f"{column}.path", "label"])
         paths += _row_paths(shard, [cell["path"] if cell else None for cell in table.column(column).to_pylist()])
         stored += _cells(shard, column, file.metadata)
-        written += [None if label is None or label == -1 else str(label) for label in table.column("label").to_pylist()]
+        written += [_written(label) for label in table.column("label").to_pylist()]
     return replace(named(name, paths, written), stored=stored)
 
 
+def _written(label: Any) -> str | None:
+    """A label as a word. pandas stores a column of whole numbers that has gaps as fractions: 3.0, and NaN for a gap."""
+    if label is None or label == -1 or label != label:  # noqa: PLR0124 (only NaN differs from itself)
+        return None
+    return str(int(label) if isinstance(label, float) and label.is_integer() else label)
+
+
 def _row_paths(shard: Path, names: Sequence[str | None]) -> list[Path]:
-    """What the images of a shard are called: by their own name, and by their row as well where that is needed to tell them apart."""
+    """The names of a shard's images: their own, and also their row where several have the same name or none."""
     often = Counter(names)
     return [inside(shard, name if name and often[name] == 1 else f"row {row}/{(name or '').lstrip('/')}") for row, name in enumerate(names)]
 

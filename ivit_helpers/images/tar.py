@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from ivit_helpers.errors import InputError
-from ivit_helpers.images.labelled_images import SUFFIXES, Absent, LabelledImages, StoredImage, inside, named
+from ivit_helpers.images.labelled_images import SUFFIXES, Absent, LabelledImages, StoredImage, inside, named, printable
 
 TAR_BLOCK = 512
 
@@ -29,8 +29,8 @@ class TarMember:
 def tar_shards(shards: Sequence[Path], name: str) -> LabelledImages:
     """Images of tar files; the label of an image is the text of the `.cls` member of the same name, where there is one.
 
-    Where there is none at all and the images lie in several folders, their folders are the classes, as in packed class folders.
-    A label without its image stays in the set, as a missing one. Raises InputError for a shard that ends too early.
+    Where there is none at all and the images are in several folders, the folders are the classes.
+    A label without an image stays in the set, as a missing image. Raises InputError for a shard that ends too early.
     """
     paths: list[Path] = []
     stored: list[StoredImage] = []
@@ -44,7 +44,7 @@ def tar_shards(shards: Sequence[Path], name: str) -> LabelledImages:
             written.append(labels.get(key))
     folders = {path.parent for path in paths}
     if len(folders) > 1 and not folders & set(shards) and not any(written):
-        written = [path.parent.name for path in paths]
+        written = [printable(path.parent.name) for path in paths]
     return replace(named(name, paths, written), stored=stored)
 
 
@@ -66,8 +66,8 @@ def _tar_members(shard: Path) -> tuple[dict[str, tuple[str, StoredImage]], dict[
                         raise InputError(f"{shard} holds two images called {key}: each image must have a name of its own.")
                     pictures[key] = (member.name, found)
                 elif place.suffix == ".cls":
-                    labels[key] = found.read().decode("ascii").strip()
-            end = archive.offset  # where the closing block of zeros lies
+                    labels[key] = found.read().decode().strip()
+            end = archive.offset  # where the closing block of zeros begins
     except (tarfile.TarError, UnicodeDecodeError, EOFError):
         raise InputError(damaged) from None
     if shard.stat().st_size < end + TAR_BLOCK:

@@ -111,6 +111,12 @@ class AccuracyParameters(Parameters):
     )
     head: str = Field("", description="a classification head, .pth or .safetensors; empty: the model folder's own")
     labels: str = Field("", description="a text file of labels for a flat folder, or ReaL's real.json; empty if the layout has labels")
+    class_names: str = Field(
+        "", description="a text file with the names of the model's classes, one a line in the order of its outputs; empty: the head's own"
+    )
+    classes: Literal["by-name", "by-order"] = Field(
+        "by-name", description='how classes of the images are found among the model\'s: "by-name", or "by-order" where names differ'
+    )
     image_set: Literal["folder", "imagenet-1k", "real", "v2", "a", "r", "sketch"] = Field(
         "folder",
         description='which classes and label rule: "folder" (the model\'s own), "imagenet-1k", "real", "v2", "a", "r" or "sketch"',

@@ -185,6 +185,10 @@ class AccuracyRow(Part):
     missing: int
     unlabelled: int
     nonfinite: int
+    with_orientation: int | None = Field(
+        None, description="images whose EXIF orientation is not 1: readers differ on them; it is applied for imagenet-1k and real only"
+    )
+    cmyk: int | None = Field(None, description="images stored as CMYK: readers convert them differently, by up to 2 grey levels")
     top1_hits: int
     top1: float | None
     top1_low: float | None = Field(description="lower end of the 95 % Wilson interval")

@@ -67,8 +67,23 @@ class Head:
         return "yes" if self.sha256 == PUBLISHED_SHA256 else "no, by its SHA-256"
 
 
-def _numbered(count: int) -> tuple[str, ...]:
+def unnamed_classes(count: int) -> tuple[str, ...]:
+    """What the classes of a head without class names are called."""
     return tuple(f"class {number}" for number in range(count))
+
+
+def head_classes(path: Path | None) -> tuple[str, ...]:
+    """The names of a head's classes in the order of its outputs; None: the random head. Reads no weights.
+
+    Raises InputError for a file that is not there, or that is not a weights file.
+    """
+    if path is None:
+        return unnamed_classes(RANDOM_CLASSES)
+    check_head(path)
+    names = _class_names(path)
+    return names or unnamed_classes(
+        max((place.shape[0] for place in of_head(places_in(path)).values() if len(place.shape) == 2), default=0)
+    )
 
 
 def random_head(hidden_size: int) -> Head:
@@ -76,7 +91,7 @@ def random_head(hidden_size: int) -> Head:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = folded(ClassificationHead(hidden_size, RANDOM_CLASSES).eval())
-    return Head(module, _numbered(RANDOM_CLASSES), "none: random numbers in its place")
+    return Head(module, unnamed_classes(RANDOM_CLASSES), "none: random numbers in its place")
 
 
 def missing_head(image_set: str) -> InputError:
@@ -152,7 +167,7 @@ def read_head(path: Path, hidden_size: int) -> Head:
     names = _class_names(path)
     if names and len(names) != classes:
         raise InputError(f"{path} has names for {len(names)} classes and weights for {classes}: correct its metadata `classes`.")
-    return Head(module, names or _numbered(classes), kind, path, sha256(path))
+    return Head(module, names or unnamed_classes(classes), kind, path, sha256(path))
 
 
 def check_head(path: Path) -> None:

@@ -43,17 +43,17 @@ def place_in(order):
 def test_a_known_order_is_named(mislabel, named, images, right):
     truth, said = stub(images, right)
     found = check_alignment(predictions(mislabel(truth), said))
-    assert found.near_chance
+    assert found.lines_up is False
     assert named in found.fitting
     assert found.right_when_fitted == (truth == said).sum()
     assert "labels and classes do not line up" in str(found)
     assert named in str(found)
 
 
-def test_an_unknown_order_is_told_without_a_name():
+def test_an_unknown_order_is_reported_without_a_name():
     truth, said = stub()
     found = check_alignment(predictions(np.random.default_rng(5).permutation(1000)[truth], said))
-    assert found.near_chance
+    assert found.lines_up is False
     assert not found.fitting
     assert "no known order" in str(found)
 
@@ -61,14 +61,14 @@ def test_an_unknown_order_is_told_without_a_name():
 @pytest.mark.parametrize(("classes", "right"), [(1000, 0.12), (1000, 0.88), (200, 0.2), (10, 0.4), (2, 0.75)])
 def test_a_model_that_knows_something_is_not_near_chance(classes, right):
     truth, said = stub(400, right, classes)
-    assert not check_alignment(predictions(truth, said, classes)).near_chance
+    assert check_alignment(predictions(truth, said, classes)).lines_up is True
 
 
 @pytest.mark.parametrize("classes", [1000, 10, 2])
 def test_guessing_is_near_chance_and_no_order_is_invented_for_it(classes):
     truth, said = stub(5000, 0, classes)
     found = check_alignment(predictions(truth, said, classes))
-    assert found.near_chance
+    assert found.lines_up is False
     assert not found.fitting
 
 
@@ -78,18 +78,48 @@ def test_chance_is_counted_from_the_classes_that_may_be_answered():
     truth, said = generator.choice(answers, 5000), generator.choice(answers, 5000)
     found = check_alignment(predictions(truth, said, answers=answers))
     assert found.chance == 1 / 200
-    assert found.near_chance
+    assert found.lines_up is False
 
 
-def test_fewer_than_200_images_are_too_few_to_tell():
-    truth, said = stub(199, 0)
-    assert check_alignment(predictions(truth, said)) is None
-    assert check_alignment(predictions(*stub(200, 0))) is not None
+def answers_of(right, images, classes=1000):
+    """`images` labels and answers, of which the first `right` are right and the others are wrong in no order that is known."""
+    truth = np.arange(images) % classes
+    return truth, np.where(np.arange(images) < right, truth, (truth * 7 + 3) % classes)
+
+
+@pytest.mark.parametrize(
+    ("right", "images", "classes", "lines_up"),
+    [
+        (0, 199, 1000, False),
+        (0, 80, 1000, False),
+        (0, 20, 1000, None),
+        (1, 20, 1000, None),
+        (3, 3, 10, True),
+        (1, 1, 10, None),
+        (64, 64, 10, True),
+        (10, 100, 10, None),
+        (100, 1000, 10, False),
+        (12, 1000, 1000, False),
+    ],
+)
+def test_small_runs_are_judged_too_and_those_that_cannot_tell_say_so(right, images, classes, lines_up):
+    found = check_alignment(predictions(*answers_of(right, images, classes), classes))
+    assert found.lines_up is lines_up
+    assert ("too few images to tell" in str(found)) == (lines_up is None)
+
+
+def test_twenty_images_are_enough_where_a_known_order_explains_all_of_them():
+    truth = np.arange(20) % 10
+    found = check_alignment(predictions((truth + 1) % 10, truth, 10))
+    assert found.lines_up is False
+    assert "it fits that the labels count from 1; so read, top-1 is 100.00%" in str(found)
 
 
 def test_images_that_were_not_scored_are_left_out():
     found = predictions(*stub(250, 0))
     found.table.loc[:99, "outcome"] = "unreadable"
+    assert check_alignment(found).images == 150
+    found.table["outcome"] = "unreadable"
     assert check_alignment(found) is None
 
 
@@ -103,6 +133,6 @@ def test_an_order_within_the_classes_of_a_set_is_named():
     truth, said = stub(400, 0.8, 200)
     own, as_text = np.array(subset("a")), np.array(sorted(range(200), key=str))
     found = check_alignment(predictions(own[np.argsort(as_text)[truth]], own[said], answers=subset("a")))
-    assert found.near_chance
+    assert found.lines_up is False
     assert "are positions in numbers sorted as text" in found.fitting
     assert found.right_when_fitted == (truth == said).sum()

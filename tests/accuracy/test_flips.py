@@ -130,7 +130,7 @@ def test_any_of_several_right_classes_counts_and_all_of_them_must_agree(compare)
         compare(predicted([0, 1, 2], labels=[0, 0, None]), here)
 
 
-def test_without_labels_agreement_is_still_told(compare):
+def test_without_labels_agreement_is_still_reported(compare):
     found = compare(predicted([0, 1], labels=[None, None]), predicted([0, 2], labels=[None, None]))
     assert (found.labelled, found.turned, len(found.flipped)) == (0, (0, 0), 1)
 
@@ -146,14 +146,14 @@ def test_without_labels_agreement_is_still_told(compare):
         (b"\xff\xfe\x00\x01", "decode"),
     ],
 )
-def test_what_is_no_table_of_predictions_is_told(tmp_path, content, reason):
+def test_what_is_no_table_of_predictions_is_reported(tmp_path, content, reason):
     path = tmp_path / "x.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(InputError, match=f"is no table of predictions .*{reason}"):
+    with pytest.raises(InputError, match=f"is not a table of predictions .*{reason}"):
         flips.read_predictions(path)
 
 
-def test_a_reference_that_is_not_there_is_told(tmp_path):
+def test_a_reference_that_is_not_there_is_reported(tmp_path):
     with pytest.raises(InputError, match="there is no file .*accuracy_predictions.csv; give the folder"):
         flips.find_predictions(str(tmp_path))
 
@@ -198,6 +198,18 @@ def test_a_broken_network_is_seen_as_flips_with_their_pictures(tmp_path, tiny, d
     assert checks["every flip a near tie"] == checks["flips both ways alike"] == "failed"
     assert page.count("<figcaption>") == 12 + 1  # twelve flips and the figure
     assert "logits), 3 here (by" in page
+
+
+def test_a_flipped_image_that_has_disappeared_costs_its_picture_only(tmp_path, tiny, digits):
+    run_of(tmp_path / "one", tiny, digits)
+    head = copy.deepcopy(tiny.head)
+    head.head.bias.data[3] += 100
+    broken, run = dataclasses.replace(tiny, head=head), start(AccuracyParameters(out=str(tmp_path / "two")))
+    predictions = predict(broken, digits, 8)
+    questions.keep(run, predictions, broken)
+    gone = dataclasses.replace(digits, paths=[path.with_name("gone.png") for path in digits.paths])
+    page = other_run.against(run, predictions, gone, broken, str(tmp_path / "one"))._repr_html_()
+    assert page.count("(now missing: no such file)</figcaption>") == 12
 
 
 def test_a_run_over_other_images_is_refused_and_still_concluded(tmp_path, tiny, digits):

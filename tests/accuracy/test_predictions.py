@@ -1,5 +1,7 @@
 import copy
 import dataclasses
+import math
+import os
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from ivit_helpers.accuracy import questions, statistics
 from ivit_helpers.accuracy.predictions import predict
 from ivit_helpers.errors import InputError
 from ivit_helpers.images import folders, labelled_images, transform
-from ivit_helpers.record import OUTCOMES
+from ivit_helpers.record import OUTCOMES, AccuracyParameters, start
 from ivit_helpers.weights import checkpoint, loading
 from ivit_helpers.weights.loading import Loaded
 
@@ -58,6 +60,13 @@ def test_a_fault_makes_the_accuracy_fall(cpu, fault):
     assert top1(fault(sound), 120) < LEAST - 0.03
 
 
+class AlwaysNine(torch.nn.Module):
+    """A head that answers 9, with a score of 20 %."""
+
+    def forward(self, hidden):
+        return torch.tensor([0.0] * 9 + [math.log(9 / 4)]).repeat(len(hidden), 1)
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Two classes of three images, of which one is truncated and one is a text file."""
@@ -84,6 +93,46 @@ def test_a_file_that_vanished_is_missing(folder, tiny):
     found = folders.class_folders(folder)
     (folder / "1" / "0.jpg").unlink()
     assert statistics.score(predict(tiny, found, 4)).missing == 1
+
+
+def test_an_image_that_disappears_after_the_predictions_costs_its_picture_only(folder, tiny):
+    found = folders.class_folders(folder)
+    predictions = predict(dataclasses.replace(tiny, head=AlwaysNine()), found, 4)
+    (folder / "0" / "0.jpg").unlink()
+    (folder / "1" / "0.jpg").write_text("no image")
+    captions = questions.mistakes(predictions, found, tiny).captions
+    assert len(captions) == 4
+    assert captions.count("0, answered 9 (20%) (now missing: no such file)") == 1
+    assert sum(caption.startswith("1, answered 9 (20%) (now unreadable: ") for caption in captions) == 1
+    assert questions.mistakes(predictions, found, tiny)._repr_html_().count("<img") == 4
+
+
+def test_names_that_are_not_utf8_cost_nothing(folder, tiny, tmp_path_factory):
+    for name, other in (("0.jpg", b"\xe9.jpg"), ("2.jpg", b"\xff.jpg")):
+        (folder / "1" / name).rename(folder / "1" / os.fsdecode(other))
+    run = start(AccuracyParameters(out=str(tmp_path_factory.mktemp("out"))))
+    found = folders.class_folders(folder)
+    predictions = predict(tiny, found, 4)
+    questions.keep(run, predictions, tiny, bad_limit=2)
+    assert r"1/\xff.jpg" in questions.left_out(run, predictions)._repr_html_()
+    assert r"1/\xe9.jpg" in (run.folder / "accuracy_predictions.csv").read_text()
+    assert run.finish("h").record.rows[0].scored == 4
+
+
+def test_images_that_readers_treat_differently_are_counted_in_the_record_and_under_the_table(folder, tiny):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for number in range(2):
+        Image.new("RGB", (40, 40)).save(folder / "0" / f"turned{number}.jpg", exif=exif)
+    Image.new("CMYK", (40, 40)).save(folder / "1" / "print.jpg")
+    row = statistics.score(predict(tiny, folders.class_folders(folder), 4))
+    assert (row.with_orientation, row.cmyk, row.images) == (2, 1, 9)
+    differ = "Image readers differ on 2 with an EXIF orientation ({} to this set) and 1 in CMYK"
+    assert differ.format("not applied") in questions.accounting_table(row).caption
+    as_authors = row.model_copy(update={"set": "imagenet-1k"})
+    assert differ.format("applied") in questions.accounting_table(as_authors).caption
+    plain = row.model_copy(update={"with_orientation": 0, "cmyk": 0})
+    assert questions.accounting_table(plain).caption == "Every image has exactly one outcome"
 
 
 def test_every_outcome_adds_up(folder, tiny):
@@ -122,5 +171,5 @@ def test_a_set_of_more_classes_than_the_model_has_is_refused(tiny, tmp_path):
     for number in range(11):
         (tmp_path / f"class{number}").mkdir()
         Image.new("RGB", (8, 8)).save(tmp_path / f"class{number}" / "x.png")
-    with pytest.raises(InputError, match="has 11 classes and the model tells 10 apart"):
+    with pytest.raises(InputError, match=r"has 11 classes \(class0, .*, and the model has 10 classes \(0, "):
         predict(tiny, folders.class_folders(tmp_path), 4)

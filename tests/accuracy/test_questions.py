@@ -125,7 +125,7 @@ def test_each_rule_gives_exactly_what_plain_loops_give(name, random_classifier, 
     assert again.sum() == top5
     other_run.against(run, predictions, found, random_classifier, str(run.folder))
     assert {check.status for check in run.record.checks} <= {"passed", "skipped"}
-    assert checks(run)["flips both ways alike"].detail.startswith("0 right there and wrong here, 0 the other way")
+    assert checks(run)["flips both ways alike"].detail.startswith("0 right there and wrong here, 0 wrong there and right here")
 
 
 def test_a_reference_that_was_labelled_or_scored_by_another_rule_is_refused(random_classifier, logits, tmp_path):
@@ -254,6 +254,34 @@ def row_of(right, scored, images, drawn_from=None, right5=None):
 
 
 @pytest.mark.parametrize(
+    ("right", "scored", "status"),
+    [(61, 64, "skipped"), (64, 64, "passed"), (63, 64, "passed"), (55, 64, "failed"), (1900, 2000, "failed"), (1940, 2000, "passed")],
+)
+def test_the_miniature_fails_only_where_the_whole_interval_is_below_97_percent(right, scored, status, tiny, run):
+    truth = np.arange(scored) % 10
+    answers = np.where(np.arange(scored) < right, truth, (truth * 7 + 3) % 10)
+    found = dataclasses.replace(scored_like(tiny, truth, answers), set_name="digits")
+    questions.keep(run, found, tiny)
+    check = checks(run)["accuracy"]
+    assert check.status == status
+    assert f"top-1 {right / scored:.2%} (95 % interval " in check.detail
+    assert ("64 images are too few to judge, because the interval contains 97%" in check.detail) == (status == "skipped")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "verdict"),
+    [("unreadable", "failed", "failed"), ("missing", "failed", "failed"), ("nonfinite", "failed", "failed"),
+     ("unlabelled", "skipped", "not_judged")],
+)  # fmt: skip
+def test_a_run_without_one_scored_image_never_passes(outcome, status, verdict, tiny, run):
+    found = scored_like(tiny, [0] * 5, [0] * 5)
+    found.table["outcome"] = outcome
+    questions.keep(run, found, tiny, bad_limit=5)
+    assert checks(run)["accuracy"].status == status
+    assert run.finish("h").record.status == verdict
+
+
+@pytest.mark.parametrize(
     ("row", "passed"),
     [
         (row_of(44_115, 50_000, 50_000, None, 49_237), True),
@@ -278,6 +306,7 @@ def test_the_published_accuracy_is_a_pass_mark_on_the_whole_set_alone(row, passe
 
 def scored_like(loaded, labels, said):
     table = pd.DataFrame({"path": "x", "label": labels, "outcome": "scored", "reason": "", "class1": said, "score1": 0.5})
+    table = table.assign(orientation=1, cmyk=False)
     return predictions.Predictions("set", loaded.classes, table, pd.DataFrame(columns=predictions.TIMES))
 
 
@@ -290,6 +319,8 @@ def test_labels_that_do_not_line_up_fail_the_run(random_classifier, run):
     questions.keep(run, scored_like(random_classifier, truth, truth), random_classifier)
     assert checks(run)["labels and classes line up"].status == "passed"
     questions.keep(run, scored_like(random_classifier, truth[:100], truth[:100]), random_classifier)
+    assert checks(run)["labels and classes line up"].status == "passed"
+    questions.keep(run, scored_like(random_classifier, truth[:20], (truth[:20] * 7 + 3) % 1000), random_classifier)
     assert checks(run)["labels and classes line up"].status == "skipped"
 
 
@@ -318,7 +349,7 @@ def test_a_published_set_needs_a_trained_head_in_a_notebook_too(random_classifie
         questions.begin(run, dataclasses.replace(random_classifier, head_source=random_head(SMALL.hidden_size)), found)
 
 
-def test_the_head_and_its_digest_are_shown_and_one_that_is_not_the_published_one_is_told(random_classifier, logits, run, tmp_path):
+def test_the_head_and_its_digest_are_shown_and_one_that_is_not_the_published_one_is_reported(random_classifier, logits, run, tmp_path):
     labels, *_ = labels_for("a", logits)
     write("a", labels, tmp_path / "set")
     found = layouts.image_set(AccuracyParameters(data=str(tmp_path / "set"), image_set="a"))

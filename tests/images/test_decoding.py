@@ -20,7 +20,7 @@ from PIL import Image
 from ivit_helpers.errors import InputError
 from ivit_helpers.images import decoding, folders, labelled_images, transform
 from ivit_helpers.images.labelled_images import LabelledImages
-from ivit_helpers.images.transform import ImageTransform
+from ivit_helpers.images.transform import ImageTransform, Picture
 
 TRANSFORM = ImageTransform(size=28, crop_size=28)
 PATIENCE = 60  # seconds to wait for a process that may never answer: only a broken pipeline takes that long
@@ -59,11 +59,23 @@ def test_the_pixels_are_bit_for_bit_those_of_the_transform(folder, workers):
     batches = collected(folder, 4, workers)
     assert [len(batch.numbers) for batch in batches] == [4, 2]
     for batch in batches:
-        expected = torch.stack([TRANSFORM(folder.image(number)) for number in batch.numbers])
+        expected = torch.stack([TRANSFORM(folder.picture(number).image) for number in batch.numbers])
         assert torch.equal(torch.from_numpy(batch.pixels), expected)
 
 
-def test_a_set_that_is_all_unreadable_is_told_without_pixels(tmp_path):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_image_reports_its_orientation_and_whether_it_is_cmyk(tmp_path, workers):
+    (tmp_path / "a").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 30)).save(tmp_path / "a" / "0.jpg", exif=exif)
+    Image.new("CMYK", (40, 30)).save(tmp_path / "a" / "1.jpg")
+    Image.new("RGB", (40, 30)).save(tmp_path / "a" / "2.jpg")
+    [batch] = collected(folders.class_folders(tmp_path), 4, workers)
+    assert [(one.orientation, one.cmyk) for one in batch.images] == [(6, False), (1, True), (1, False)]
+
+
+def test_a_set_that_is_all_unreadable_is_reported_without_pixels(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\nnonsense")
     [batch] = collected(folders.class_folders(tmp_path), 8, 0)
@@ -93,24 +105,24 @@ def test_slow_decoding_starts_workers_and_repeats_no_image(folder, monkeypatch):
 
 @dataclass(frozen=True)
 class Announced(LabelledImages):
-    """Grey images that tell through a pipe in the file system which of them is being decoded."""
+    """Grey images that report through a pipe in the file system which of them is being decoded."""
 
     pipe: Path = Path()
 
-    def image(self, index):
+    def picture(self, index):
         with self.pipe.open("wb") as pipe:
             pipe.write(bytes([index]))
-        return Image.new("L", (28, 28), index).convert("RGB")
+        return Picture(Image.new("L", (28, 28), index).convert("RGB"))
 
 
 @dataclass(frozen=True)
 class Deadly(LabelledImages):
     """Its third image takes the process that decodes it along, as the system does when memory runs out."""
 
-    def image(self, index):
+    def picture(self, index):
         if index == 2 and multiprocessing.parent_process() is not None:
             os.kill(os.getpid(), signal.SIGKILL)
-        return Image.new("RGB", (28, 28))
+        return Picture(Image.new("RGB", (28, 28)))
 
 
 def of(kind, count, **more):
@@ -171,7 +183,7 @@ def decoding_processes():
     return [process for child in psutil.Process().children() for process in child.children() if "forkserver" in " ".join(child.cmdline())]
 
 
-def test_a_killed_worker_is_told_and_does_not_hang():
+def test_a_killed_worker_is_reported_and_does_not_hang():
     with pytest.raises(InputError, match="ended early .*run again with fewer workers"):
         collected(of(Deadly, 8), 4, 2)
 

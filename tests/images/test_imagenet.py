@@ -71,8 +71,8 @@ def test_a_and_r_answer_with_their_own_classes_and_understand_three_kinds_of_lab
 
 
 @pytest.mark.parametrize(("name", "word"), [("imagenet-1k", "tench"), ("v2", "1000"), ("a", "n01440764"), ("sketch", "n00000000")])
-def test_a_label_that_is_no_class_of_the_set_is_told(name, word):
-    with pytest.raises(InputError, match=f"'{word}', which is no class of ImageNet-"):
+def test_a_label_that_is_no_class_of_the_set_is_reported(name, word):
+    with pytest.raises(InputError, match=f"'{word}', which is not a class of ImageNet-"):
         RULES[name].apply(images_named("a", [word]))
 
 
@@ -93,7 +93,7 @@ def test_real_without_labels_says_what_to_install(without_timm):
 
 
 @pytest.mark.parametrize("content", ["{}", "[[1], [2]]", "no json", json.dumps([[1000]] * 50_000), json.dumps([["1"]] * 50_000)])
-def test_a_file_that_is_no_real_json_is_told(tmp_path, content):
+def test_a_file_that_is_no_real_json_is_reported(tmp_path, content):
     (tmp_path / "real.json").write_text(content)
     with pytest.raises(InputError, match=r"real\.json"):
         imagenet.real_labels(str(tmp_path / "real.json"))
@@ -101,5 +101,5 @@ def test_a_file_that_is_no_real_json_is_told(tmp_path, content):
 
 @pytest.mark.parametrize("name", ["0001.jpg", "ILSVRC2012_val_00000000.JPEG", "ILSVRC2012_val_00050001.JPEG"])
 def test_real_needs_the_validation_images_own_names(with_timm, name):
-    with pytest.raises(InputError, match="is no name of a validation image"):
+    with pytest.raises(InputError, match="is not the name of a validation image"):
         RULES["real"].apply(images_named([name]))

@@ -38,7 +38,7 @@ def test_the_devkits_own_meta_file_is_believed_before_the_known_order(tmp_path):
     assert written(tmp_path, "1\n1000\n") == dict(zip(KEPT, [order[0], order[-1]], strict=True))
 
 
-def test_a_broken_meta_file_is_told(tmp_path):
+def test_a_broken_meta_file_is_reported(tmp_path):
     (tmp_path / "meta.mat").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(200))
     with pytest.raises(InputError, match=r"meta\.mat cannot be read as the devkit's"):
         written(tmp_path, "1\n2\n")
@@ -54,12 +54,12 @@ def test_a_broken_meta_file_is_told(tmp_path):
         ("", r"lines of \[\] words"),
     ],
 )
-def test_a_text_that_labels_nothing_is_told(tmp_path, text, sentence):
+def test_a_text_that_labels_nothing_is_reported(tmp_path, text, sentence):
     with pytest.raises(InputError, match=sentence):
         written(tmp_path, text)
 
 
-def test_a_text_that_is_not_there_is_told(tmp_path):
+def test_a_text_that_is_not_there_is_reported(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         label_files.read_labels(str(tmp_path / "absent.txt"))
 
@@ -70,10 +70,10 @@ def test_images_without_a_line_are_unlabelled_and_lines_without_an_image_are_mis
     assert [str(path) for path in found.paths] == ["f/a.png", "f/sub/b.png", "f/c.JPEG"]
     assert found.labels == [3, None, 4]
     with pytest.raises(FileNotFoundError):
-        found.image(2)
+        found.picture(2)
 
 
-def test_labels_of_other_images_are_told():
+def test_labels_of_other_images_are_reported():
     with pytest.raises(InputError, match="None of the 1 images that the labels name"):
         label_files.apply_labels(named("set", [Path("a.png")], [None]), {"b.png": "1"}, Path("f"))
 

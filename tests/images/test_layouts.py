@@ -1,4 +1,5 @@
 import io
+import os
 import pickle
 import sys
 import tarfile
@@ -111,7 +112,7 @@ def found(request, tmp_path):
 
 def test_every_layout_gives_the_same_labelled_images(found):
     seen = {
-        path.stem: (label, found.image(number).getpixel((3, 3)))
+        path.stem: (label, found.picture(number).image.getpixel((3, 3)))
         for number, (path, label) in enumerate(zip(found.paths, found.labels, strict=True))
     }
     assert seen == {name: (label, colour) for name, label, colour in zip(NAMES, LABELS, COLOURS, strict=True)}
@@ -123,7 +124,7 @@ def test_images_of_every_layout_can_be_drawn_read_backwards_and_sent_to_another_
     assert (len(drawn), drawn.drawn_from) == (2, 3)
     for number in (1, 0):
         label = drawn.labels[number]
-        assert drawn.image(number).getpixel((0, 0)) == COLOURS[LABELS.index(label)]
+        assert drawn.picture(number).image.getpixel((0, 0)) == COLOURS[LABELS.index(label)]
 
 
 def test_images_of_every_layout_are_decoded_in_worker_processes(found):
@@ -179,7 +180,7 @@ def test_a_label_without_its_image_is_missing_and_an_image_without_label_is_unla
     found = layouts.image_set(asked(tmp_path / "x.tar"))
     assert {path.stem: label for path, label in zip(found.paths, found.labels, strict=True)} == {"a": 3, "b": None}
     with pytest.raises(FileNotFoundError):
-        found.image([path.stem for path in found.paths].index("a"))
+        found.picture([path.stem for path in found.paths].index("a"))
 
 
 def test_parquet_rows_without_label_or_bytes_are_told_apart(tmp_path):
@@ -190,15 +191,15 @@ def test_parquet_rows_without_label_or_bytes_are_told_apart(tmp_path):
     )
     found = layouts.image_set(asked(tmp_path / "x.parquet"))
     assert list(found.labels) == [None, 5, None]
-    assert found.image(0).size == (20, 16)
+    assert found.picture(0).image.size == (20, 16)
     with pytest.raises(FileNotFoundError):
-        found.image(1)
+        found.picture(1)
     with pytest.raises(OSError, match="cannot identify"):
-        found.image(2)
+        found.picture(2)
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.99])
-def test_a_tar_file_that_ends_too_early_is_told(tmp_path, kept):
+def test_a_tar_file_that_ends_too_early_is_reported(tmp_path, kept):
     tar_shards(tmp_path)
     path = tmp_path / "set-0.tar"
     with tarfile.open(path) as archive:
@@ -208,7 +209,7 @@ def test_a_tar_file_that_ends_too_early_is_told(tmp_path, kept):
         layouts.image_set(asked(tmp_path))
 
 
-def test_a_tar_file_cut_between_two_members_is_told(tmp_path):
+def test_a_tar_file_cut_between_two_members_is_reported(tmp_path):
     tar_shards(tmp_path)
     path = tmp_path / "set-0.tar"
     with tarfile.open(path) as archive:
@@ -227,18 +228,18 @@ def test_links_in_a_tar_file_lead_nowhere(tmp_path):
         add(archive, "../../outside.png", encoded(COLOURS[1]))
     found = layouts.read_layout(str(tmp_path / "x.tar"))
     assert [path.name for path in found.paths] == ["outside.png"]
-    assert found.image(0).getpixel((0, 0)) == COLOURS[1]
+    assert found.picture(0).image.getpixel((0, 0)) == COLOURS[1]
     assert {path.name for path in tmp_path.iterdir()} == {"secret.png", "x.tar"}
 
 
-def test_a_compressed_tar_file_is_told(tmp_path):
+def test_a_compressed_tar_file_is_reported(tmp_path):
     with tarfile.open(tmp_path / "x.tar", "w:gz") as archive:
         add(archive, "a.png", encoded(COLOURS[0]))
     with pytest.raises(InputError, match="damaged, incomplete or compressed"):
         layouts.image_set(asked(tmp_path / "x.tar"))
 
 
-def test_two_images_of_one_name_in_a_tar_file_are_told(tmp_path):
+def test_two_images_of_one_name_in_a_tar_file_are_reported(tmp_path):
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
         add(archive, "a.png", encoded(COLOURS[0]))
         add(archive, "a.png", encoded(COLOURS[1]))
@@ -246,7 +247,7 @@ def test_two_images_of_one_name_in_a_tar_file_are_told(tmp_path):
         layouts.image_set(asked(tmp_path / "x.tar"))
 
 
-def test_a_broken_parquet_file_and_one_of_other_columns_are_told(tmp_path):
+def test_a_broken_parquet_file_and_one_of_other_columns_are_reported(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
@@ -276,7 +277,7 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
         ("digits", {"image_set": "folder", "labels": "x"}, "has labels of its own"),
     ],
 )
-def test_what_is_not_there_is_told(data, others, sentence):
+def test_what_is_not_there_is_reported(data, others, sentence):
     with pytest.raises(InputError, match=sentence):
         layouts.image_set(asked(data, **others))
 
@@ -315,3 +316,47 @@ def test_a_folder_that_is_called_like_a_set_is_not_taken_for_it(tmp_path):
         numbered_folders(tmp_path / name)
     names = [layouts.image_set(asked(tmp_path / name, image_set="folder")).name for name in ("a", "digits", "mine")]
     assert names == ["folder a", "folder digits", "mine"]
+
+
+@pytest.mark.parametrize(
+    ("name", "applied"),
+    [("imagenet-1k", True), ("real", True), ("v2", False), ("sketch", False), ("a", False), ("r", False), ("folder", False)],
+)
+def test_an_orientation_is_applied_to_the_sets_that_the_authors_read_so_and_to_no_other(name, applied, tmp_path):
+    (tmp_path / "0").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.new("RGB", (20, 16)).save(tmp_path / "0" / f"{NAMES[1]}.jpg", exif=exif)
+    labels = real_json(tmp_path) if name == "real" else ""
+    found = layouts.image_set(asked(tmp_path, image_set=name, labels=labels))
+    for these in (found, pickle.loads(pickle.dumps(found))):
+        assert these.picture(0).image.size == ((16, 20) if applied else (20, 16))
+
+
+def test_a_parquet_label_column_with_gaps_costs_the_rows_without_label_only(tmp_path):
+    cells = [{"bytes": encoded(COLOURS[0]), "path": f"{number}.png"} for number in range(4)]
+    write_parquet(tmp_path / "x.parquet", cells, [65.0, None, float("nan"), 7.0])
+    assert list(layouts.image_set(asked(tmp_path / "x.parquet")).labels) == [65, None, None, 7]
+
+
+def test_a_parquet_row_without_an_image_is_a_missing_image(tmp_path):
+    write_parquet(tmp_path / "x.parquet", [None, {"bytes": encoded(COLOURS[0]), "path": "b.png"}], [1, 2])
+    found = layouts.image_set(asked(tmp_path / "x.parquet"))
+    with closing(decoding.batches(found, ImageTransform(16, 16), 2, workers=0)) as batches:
+        assert [one.fault for batch in batches for one in batch.images] == ["missing", ""]
+
+
+def test_names_that_are_not_utf8_can_be_written_and_the_images_are_read(tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / os.fsdecode(b"\xff.png")).write_bytes(encoded(COLOURS[0]))
+    found = layouts.image_set(asked(tmp_path, image_set="folder"))
+    assert (found.classes, found.identity(0)) == ([r"caf\xe9"], r"caf\xe9/\xff.png")
+    assert found.picture(0).image.getpixel((0, 0)) == COLOURS[0]
+
+
+def test_class_names_in_a_tar_file_may_be_in_any_language(tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        add(archive, "a.cls", "Bär".encode())
+        add(archive, "a.png", encoded(COLOURS[0]))
+    assert layouts.image_set(asked(tmp_path / "x.tar", image_set="folder")).classes == ["Bär"]

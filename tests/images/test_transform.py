@@ -3,7 +3,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ivit_helpers.errors import InputError
 from ivit_helpers.images import folders, transform
@@ -60,13 +60,38 @@ def test_modes_are_handled_on_purpose(tmp_path):
     assert transform.read_image(tmp_path / "palette.png").mode == "RGB"
     assert transform.read_image(tmp_path / "deep.png").getpixel((0, 0)) == (128, 128, 128)
     assert transform.read_image(tmp_path / "print.jpg").mode == "RGB"
+    assert [transform.read_picture(tmp_path / name).cmyk for name in ("print.jpg", "grey.png", "palette.png")] == [True, False, False]
 
 
-def test_an_exif_orientation_is_left_alone_as_in_the_official_evaluation(tmp_path):
+def turned(path, orientation):
+    """A file that stores a ramp of 30 x 20 pixels so that a viewer that obeys the orientation shows it turned."""
     exif = Image.Exif()
-    exif[0x0112] = 6
-    ramp(30, 20).save(tmp_path / "turned.png", exif=exif)
-    assert transform.read_image(tmp_path / "turned.png").size == (30, 20)
+    exif[0x0112] = orientation
+    ramp(30, 20).save(path, exif=exif, **{"quality": 100, "subsampling": 0} if path.suffix == ".jpg" else {})
+    return path
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_an_exif_orientation_is_reported_always_and_applied_only_where_asked(tmp_path, suffix, orientation):
+    path = turned(tmp_path / f"turned{suffix}", orientation)
+    stored, upright = transform.read_picture(path), transform.read_picture(path, upright=True)
+    assert stored.orientation == upright.orientation == orientation
+    assert np.array_equal(stored.image, Image.open(path).convert("RGB"))
+    assert np.array_equal(upright.image, ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+    assert np.array_equal(transform.read_image(path), stored.image)
+    assert upright.image.size == ((30, 20) if orientation < 5 else (20, 30))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize(
+    "exif",
+    [b"Exif\0\0nonsense", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x09\0\0\0\0\0\0\0"],
+)
+def test_damaged_exif_data_or_an_unknown_orientation_leave_the_pixels_as_they_are(tmp_path, exif):
+    ramp(30, 20).save(tmp_path / "x.jpg", exif=exif)
+    found = transform.read_picture(tmp_path / "x.jpg", upright=True)
+    assert (found.orientation, found.image.size) == (1, (30, 20))
 
 
 def test_class_folders_become_labels_in_name_order(tmp_path):
@@ -79,7 +104,7 @@ def test_class_folders_become_labels_in_name_order(tmp_path):
     assert [(path.parent.name, label) for path, label in zip(found.paths, found.labels, strict=True)] == [("a", 0), ("b", 1)]
 
 
-def test_a_folder_without_images_is_told(tmp_path):
+def test_a_folder_without_images_is_reported(tmp_path):
     with pytest.raises(InputError, match="holds no class folders with images"):
         folders.class_folders(tmp_path)
     with pytest.raises(InputError, match="There is no folder"):
