@@ -22,7 +22,7 @@ from ivit_helpers.report import execute, page
 BEGIN = (
     "from ivit_helpers.record import SmokeParameters, of_notebook, start\n"
     "run = start(of_notebook(SmokeParameters, globals()))\n"
-    "run.check('first', True, 'fine')"
+    "run.check('first', True, 'fine', deciding=True)"
 )
 FINISH = "run.finish('key figure 42')"
 
