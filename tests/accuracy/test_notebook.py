@@ -65,7 +65,8 @@ def test_the_notebook_gives_exactly_what_plain_loops_over_the_official_files_giv
         "verify": True,
     }  # fmt: skip
     found, page = request.getfixturevalue(way)(given)
-    assert found.status == "passed", found.checks
+    assert found.status == "not_judged", found.checks  # no accuracy was published for a network of random weights
+    assert {check.status for check in found.checks if not check.deciding} == {"passed"}
     [row] = found.rows
     assert (row.top1_hits, row.top5_hits) == (top1, top5)
     assert (row.images, row.scored, row.unlabelled) == (COUNT, counted, COUNT - counted)
