@@ -9,7 +9,7 @@ from ivit_helpers.record.parameters import AccuracyParameters
 
 
 def test_a_published_set_without_a_trained_head_is_refused(model_folder):
-    with pytest.raises(InputError, match="needs a trained head and there is none beside the weights"):
+    with pytest.raises(InputError, match="needs a trained head, and there is none beside the weights"):
         questions.check_head(AccuracyParameters(model=str(model_folder), image_set="imagenet-1k"))
     with pytest.raises(InputError, match="put intern_vit_6b_224px_head.pth .* there, or give head=FILE"):
         questions.check_head(AccuracyParameters(model="OpenGVLab/InternViT-6B-224px", image_set="a"))

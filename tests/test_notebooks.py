@@ -33,12 +33,14 @@ def test_the_smoke_notebook_passes_in_the_automatic_dtype(automatic_dtype, given
 
 def test_the_benchmark_notebook_passes_in_the_automatic_dtype(automatic_dtype, given):
     record = executed("benchmark", **given, batch_sizes=[1, 2], warmup=0, repeats=3).run.record
-    assert (record.status, record.model.dtype) == ("passed", automatic_dtype), record.checks
+    assert record.status in {"passed", "not_judged"}, record.checks  # a busy machine is not judged
+    assert record.model.dtype == automatic_dtype
     assert {row.dtype for row in record.rows} == {automatic_dtype}
     assert all(row.images_per_s > 0 and row.relative_error < LIMIT[automatic_dtype] for row in record.rows)
 
 
 def test_the_accuracy_notebook_scores_in_the_automatic_dtype(automatic_dtype, given):
     namespace = executed("accuracy", **given, data="synthetic", limit=4, batch_size=2)
-    assert namespace.run.record.status == "passed", namespace.run.record.checks
+    assert namespace.run.record.status == "not_judged", "synthetic images have no labels"
+    assert not namespace.run.record.failed
     assert namespace.loaded.dtype == getattr(torch, automatic_dtype)

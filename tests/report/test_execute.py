@@ -101,7 +101,7 @@ def test_a_run_that_stops_early_is_red_and_its_missing_cells_are_marked(tmp_path
 def test_a_failed_check_fails_the_run(tmp_path):
     found, page = ended(tmp_path, BEGIN, "run.check('second', False, 'off by 3')", FINISH)
     assert found.status == "failed"
-    assert "Failed: second." in page
+    assert "Failed: second: off by 3." in page
 
 
 @pytest.fixture(scope="module")

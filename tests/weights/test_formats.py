@@ -250,9 +250,9 @@ def test_of_the_authors_training_checkpoint_the_weights_are_taken_and_its_head(t
     assert_the_same_network(loaded, network)
     assert loaded.facts().head_file == path.name
     assert loaded.facts().ignored_tensors is None
-    hidden = torch.randn(3, 17, 128)
+    hidden = torch.randn(3, 17, 128, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        torch.testing.assert_close(loaded.head(hidden), head.eval()(hidden))
+        torch.testing.assert_close(loaded.head(hidden), head.eval()(hidden), rtol=1e-5, atol=1e-4)  # BatchNorm is folded
 
 
 @pytest.mark.parametrize("file", SAVED)
