@@ -1,8 +1,9 @@
-"""Time loading a model folder against reading its weight files raw, in turn, on the CPU in the files' own dtype.
+"""Compare the time to load a model folder with the time to read its weight files and do nothing with them, on the CPU in bfloat16.
 
     python tools/time_loading.py FOLDER [--rounds 3] [--cold]
 
-Prints each pair and the median of the pairs' ratios. Memory is what the process holds beside the files it has mapped (RssAnon).
+The two alternate. Prints each pair, and the median of load time / raw read time. Memory is that of the process without the files it
+has mapped (RssAnon).
 """
 
 import os
@@ -51,14 +52,14 @@ def held() -> int:
 def main(folder: str, rounds: int, cold: bool) -> None:
     """Time FOLDER."""
     found, device = checkpoint.find(folder), select("cpu")
-    loading.load(checkpoint.find("tiny"), device, torch.float32)  # imports and first calls are not loading
+    loading.load(checkpoint.find("tiny"), device, torch.float32)  # so that imports and first calls are not timed
     gigabytes = sum(path.stat().st_size for path in found.shards) / 1e9
     ratios = []
     for number in range(rounds):
         taken = {}
         works: list[tuple[str, Callable[[], float]]] = [
             ("raw", lambda: timed(lambda: read_raw(found.shards), device)),
-            ("load", lambda: loading.load(found, device, torch.bfloat16).seconds),  # without the gate of the kernels before it
+            ("load", lambda: loading.load(found, device, torch.bfloat16).seconds),  # without the check of the kernels that comes first
         ]
         before = held()
         for name, work in works if number % 2 == 0 else works[::-1]:
@@ -67,10 +68,11 @@ def main(folder: str, rounds: int, cold: bool) -> None:
             taken[name] = work()
         ratios.append(taken["load"] / taken["raw"])
         click.echo(
-            f"{gigabytes:.2f} GB: raw {taken['raw']:.2f} s, load {taken['load']:.2f} s, ratio {ratios[-1]:.2f}, "
+            f"{gigabytes:.2f} GB: raw read {taken['raw']:.2f} s, load {taken['load']:.2f} s, load / raw read {ratios[-1]:.2f}, "
             f"anonymous memory {(held() - before) / 2**20:+.0f} MiB"
         )
-    click.echo(f"median ratio {statistics.median(ratios):.2f} of {rounds} pairs, {'disk' if cold else 'cache as it was'}")
+    source = "files dropped from the cache before each reading" if cold else "cache as it was"
+    click.echo(f"load time / raw read time: median {statistics.median(ratios):.2f} over {rounds} pairs, {source}")
 
 
 if __name__ == "__main__":

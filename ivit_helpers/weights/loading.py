@@ -26,12 +26,12 @@ class StoredWeights:
     dtypes: tuple[str, ...]
     """Empty for random weights"""
     ignored: int
-    """Tensors of the authors' files that are not this network's"""
+    """Number of tensors in the authors' files that this network does not have"""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network with its weights on a device, and what loading them took."""
+    """A network with its weights on a device, and the time and memory that loading took."""
 
     checkpoint: Checkpoint
     network: InternViT
@@ -43,7 +43,7 @@ class Loaded:
     dtype: torch.dtype
     stored: StoredWeights
     sha256: Mapping[str, str]
-    """By file name, where it was asked for"""
+    """By file name; empty unless it was asked for"""
     seconds: float
     host_peak_bytes: int | None
     device_peak_bytes: int | None
@@ -69,13 +69,13 @@ class Loaded:
 
     @property
     def stored_as(self) -> str:
-        """The dtypes of the files, and what config.json says where that is another."""
+        """The dtypes in the files, and the dtype in config.json if it is another one."""
         said = str(self.checkpoint.published.get("torch_dtype", self.checkpoint.published.get("dtype", "")))
         stored = ", ".join(self.stored.dtypes)
         return f"{stored} (config.json says {said})" if stored and said and said != stored else stored
 
     def facts(self) -> ModelFacts:
-        """What a record says of the model."""
+        """The model's row of a record."""
         config, head = self.network.config, self.head_source
         return ModelFacts(
             name=self.checkpoint.name,
@@ -104,12 +104,12 @@ class Loaded:
         )
 
     def caveats(self) -> list[str]:
-        """What a reader must know of the device and the model before believing a figure."""
+        """What a reader has to know about the device and the model to judge a figure, in sentences."""
         found = self.device.caveats()
         if self.checkpoint.is_random:
             found.append("The weights are random: speed and agreement are real, the answers mean nothing.")
         elif self.checkpoint.name == MINIATURE:
-            found.append("The model is the embedded miniature: its speed says nothing about the 6B network.")
+            found.append("The model is the embedded miniature: its speed does not predict the speed of the 6B network.")
         return found
 
 
@@ -136,17 +136,19 @@ def _read_weights(
     """
     if device.uses_host_memory and all(place.dtype == dtype for place in places.values()):
         for _ in read(places, dtype):
-            """Scanned."""
+            pass  # scanned
         return form.joined(mapped(places), expected)
     tensors = {name: torch.empty(like.shape, dtype=dtype, device=device.torch_device) for name, like in expected.items()}
     stored = form.stored(tensors)
     for name, tensor in read(places, dtype):
-        stored[name].copy_(tensor.to(device.torch_device))
+        # Not tensor.to(device): with torch_npu on the test rig, that left host memory larger by half of what it copied.
+        sent = tensor if device.uses_host_memory else torch.empty_like(tensor, device=device.torch_device).copy_(tensor)
+        stored[name].copy_(sent)  # cast where it is
     return tensors
 
 
 def check_memory(checkpoint: Checkpoint, device: Device, dtype: torch.dtype) -> None:
-    """Raise InputError, before anything is loaded, where the weights alone need more memory than is free."""
+    """Raise InputError, before anything is loaded, if the weights alone need more memory than is free."""
     with torch.device("meta"):
         expected = InternViT(checkpoint.config).state_dict()
     needed, free = sum(tensor.numel() for tensor in expected.values()) * dtype.itemsize, device.available_memory()
@@ -160,7 +162,7 @@ def check_memory(checkpoint: Checkpoint, device: Device, dtype: torch.dtype) -> 
 def _tensors(
     checkpoint: Checkpoint, expected: Mapping[str, Tensor], device: Device, dtype: torch.dtype
 ) -> tuple[dict[str, Tensor], StoredWeights]:
-    """The network's tensors on the device, and what the files hold."""
+    """The network's tensors on the device, and a description of what the files hold."""
     if checkpoint.is_random:
         return random_weights(checkpoint.name, expected, device, dtype), StoredWeights((), 0)
     form = checkpoint.form
@@ -174,11 +176,11 @@ def _tensors(
 
 
 def load(checkpoint: Checkpoint, device: Device, dtype: torch.dtype, verify: bool = False) -> Loaded:
-    """Read or make the weights, straight to the device, into a network with those of the device's fused kernels that are trusted.
+    """Put stored or random weights on the device, in a network that uses the fused kernels that passed their numerical check.
 
     `verify` computes the SHA-256 of every file, for the record. Host memory beyond the final network is that of the few tensors
     being scanned, which are memory-mapped.
-    Raises InputError when the weights are damaged, or do not fit the config or the memory.
+    Raises InputError if the weights are damaged, or do not fit the config or the memory.
     """
     check_memory(checkpoint, device, dtype)
     with device.fall_backs() as fell_back:

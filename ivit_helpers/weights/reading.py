@@ -1,8 +1,11 @@
 """Tensors read once from their files, and scanned for damage on the way.
 
-One tensor at a time is memory-mapped, scanned in the mapping, and from there copied to the device. PLACEHOLDER
+Each tensor is mapped into memory alone, scanned there, and copied from there to the device. The whole-file mappings of
+`torch.load(mmap=True)` and `safe_open` are about as fast, but every page that was read stays in the process's memory until the last
+tensor is dropped: 11 GiB more at the peak for the 6B network, where a mapping of one tensor is closed after its copy.
 """
 
+import os
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -95,6 +98,9 @@ def mapped(places: Mapping[str, Place]) -> dict[str, Tensor]:
 
 def _mapped_alone(place: Place) -> Tensor:
     """One tensor in a mapping of its own, which is closed with the tensor. Raises InputError."""
+    if hasattr(os, "posix_fadvise"):  # not on macOS
+        with place.file.open("rb") as file:  # the disk gets large requests in place of one for every few pages that are touched
+            os.posix_fadvise(file.fileno(), place.offset, place.nbytes, os.POSIX_FADV_WILLNEED)
     try:
         return _tensor(place, np.memmap(place.file, np.uint8, "c", place.offset, (place.nbytes,)))
     except ValueError:  # the mapping would reach beyond the file's end
@@ -114,7 +120,7 @@ def _sound(name: str, place: Place, fits: torch.dtype) -> tuple[str, Tensor]:
 def read(places: Mapping[str, Place], fits: torch.dtype) -> Iterator[tuple[str, Tensor]]:
     """(name, tensor) of each tensor that has values, in the order of the files, while the next tensors are scanned.
 
-    The tensor is a memory mapping: copy it, and drop it before the next, so that its pages do not count as this process's memory.
+    Copy the tensor and do not keep it: it is a memory mapping, which holds an open file and counts as memory of this process.
     Raises InputError for the first tensor that is damaged, or holds a value that `fits` cannot hold.
     """
     filled = ((name, place) for name, place in places.items() if place.nbytes)
