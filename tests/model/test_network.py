@@ -31,6 +31,13 @@ def test_the_published_network_has_the_published_number_of_tensors_parameters_an
     assert SHAPES["6b-224"].flops_per_image / 2e9 == pytest.approx(1536.6, abs=0.1)
 
 
+def test_the_6b_network_at_448_pixels_has_45_blocks():
+    with torch.device("meta"):
+        network = InternViT(SHAPES["6b-448"])
+    assert len(network.encoder.layers) == 45
+    assert sum(tensor.numel() for tensor in network.state_dict().values()) == 45 * 122_918_400 + 3200 * (1 + 1025 + 3 * 14**2 + 1)
+
+
 @pytest.mark.parametrize("config", [SMALL, LAYER_NORM], ids=["rms_norm", "layer_norm"])
 @pytest.mark.parametrize("kernels", [None, FUSED], ids=["plain", "fused"])
 def test_it_agrees_with_transformers_in_float32(config, kernels):
