@@ -1,6 +1,5 @@
 """transformers' InternVLVisionModel over this network's own tensors: an independent implementation."""
 
-import functools
 import warnings
 from collections.abc import Callable
 from types import ModuleType
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from transformers import InternVLVisionConfig
 
 from ivit_helpers.model import InternViT, InternViTConfig
+from ivit_helpers.weights import transformers_tensors
 
 
 def _transformers() -> ModuleType:
@@ -51,7 +51,7 @@ class Peer(nn.Module):
         super().__init__()
         with torch.device("meta"):
             model = _transformers().InternVLVisionModel(_peer_config(network.config))
-        model.load_state_dict(_renamed(network.state_dict()), strict=True, assign=True)
+        model.load_state_dict(transformers_tensors(network.state_dict()), strict=True, assign=True)
         self.model = model.eval().requires_grad_(False)
         self.dtype = network.embeddings.class_embedding.dtype
 
@@ -60,37 +60,11 @@ class Peer(nn.Module):
         return hidden
 
 
-_RENAMES = (
-    ("embeddings.class_embedding", "embeddings.cls_token"),
-    ("embeddings.position_embedding", "embeddings.position_embeddings"),
-    ("embeddings.patch_embedding.", "embeddings.patch_embeddings.projection."),
-    ("encoder.layers.", "encoder.layer."),
-    (".ls1", ".lambda_1"),
-    (".ls2", ".lambda_2"),
-    (".norm1.", ".layernorm_before."),
-    (".norm2.", ".layernorm_after."),
-    (".attn.", ".attention."),
-    (".proj.", ".projection_layer."),
-)
-
-
-def _renamed(published: dict[str, Tensor]) -> dict[str, Tensor]:
-    tensors = {}
-    for name, tensor in published.items():
-        theirs = functools.reduce(lambda text, pair: text.replace(*pair), _RENAMES, name)
-        if ".qkv." in theirs:
-            for part, third in zip("qkv", tensor.chunk(3), strict=True):
-                tensors[theirs.replace(".qkv.", f".{part}_proj.")] = third
-        else:
-            tensors[theirs] = tensor
-    return tensors
-
-
 def peer_part(kind: str, ours: nn.Module, place: str, config: InternViTConfig) -> Callable[[Tensor], Tensor]:
     """One part of transformers' model, of class `kind`, over the tensors of our own part, which is at `place` in the network."""
     with torch.device("meta"):
         part: nn.Module = getattr(_transformers(), kind)(_peer_config(config))
-    tensors = _renamed({f"{place}.{name}": tensor for name, tensor in ours.state_dict().items()})
+    tensors = transformers_tensors({f"{place}.{name}": tensor for name, tensor in ours.state_dict().items()})
     theirs = place.replace("layers", "layer")
     part.load_state_dict({name.removeprefix(f"{theirs}."): tensor for name, tensor in tensors.items()}, strict=True, assign=True)
     part.eval()

@@ -120,6 +120,11 @@ FORMATS = (
 )
 
 
+def transformers_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by transformers' names, from those by published names: views, with query, key and value apart."""
+    return next(form for form in FORMATS if form.splits_qkv and not form.prefix).stored(tensors)
+
+
 def recognise(names: Collection[str], content: Config | None, source: Path) -> Format:
     """The format of weights with these stored names beside that config.json. Raises InputError where they are of no InternViT."""
     refuse_attention_pooling(names, source)
