@@ -54,7 +54,8 @@ class Parameters(BaseModel):
         "tiny",
         min_length=1,
         description='"tiny" (embedded), "random:6b-224", "random:6b-448", "random:300m-448" or "random:tiny-224" '
-        "(random weights, no download), the path of a model folder or of an author's .pth file, or a hub id, owner/name",
+        "(random weights, no download), the path of a folder (published, InternVL chat, "
+        "transformers, timm or hub cache) or of an author's .pth file, or a hub id",
     )
     device: Annotated[str, AfterValidator(_known_device)] = Field(
         "auto",

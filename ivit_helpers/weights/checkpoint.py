@@ -12,7 +12,7 @@ from ivit_helpers.paths import DATA
 from ivit_helpers.weights.files import files_of, read_json, shapes_of, tensors_of
 from ivit_helpers.weights.formats import PUBLISHED, Format, config_in, config_of, processor_of_timm, recognise
 from ivit_helpers.weights.head import HEAD_FILES, check_head
-from ivit_helpers.weights.hub import cached, download, is_hub_id
+from ivit_helpers.weights.hub import cached, download, is_hub_id, reach
 
 MINIATURE = "tiny-internvit"
 """Name and folder of the embedded miniature"""
@@ -112,8 +112,10 @@ def find(model: str, head: str = "") -> Checkpoint:
 
 
 def check(model: str, head: str = "") -> None:
-    """Check `model` and `head` before a notebook starts, without a download. Raises InputError as `find` does."""
+    """Check `model` and `head` before a notebook starts; of a hub's model only the configuration. Raises InputError as `find` does."""
     place = Path(model)
     if is_hub_id(model) and place.parent.is_dir():
         raise InputError(f"model={model!r}: the folder {place.parent} exists and has no {place.name}: correct the path.")
+    if is_hub_id(model):
+        reach(model)
     find("tiny" if is_hub_id(model) else model, head)

@@ -44,27 +44,32 @@ def download(model: str) -> Path:
     HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE work as huggingface_hub documents them.
     Raises InputError, with the next step, when the model cannot be downloaded or is not an InternViT.
     """
+    for stem, suffix in STEMS:
+        index, single = f"{stem}{suffix}.index.json", f"{stem}{suffix}"
+        folder = _fetch(model, index, single)
+        if (folder / index).exists():
+            return _fetch(model, index, *_wanted(folder))
+        if (folder / single).exists():
+            break
+    return folder
+
+
+def reach(model: str) -> None:
+    """Raise InputError where a model's configuration is neither in the hub cache nor to be had from the hub; reads no weights."""
+    _fetch(model)
+
+
+def _fetch(model: str, *names: str) -> Path:
+    """The folder of a model in the hub cache, with its configuration and those of the named files that the model has."""
     from huggingface_hub import snapshot_download  # imported late: it reads HF_ENDPOINT then
 
-    def fetch(*names: str) -> Path:
-        return Path(snapshot_download(model, allow_patterns=[*CONFIGURATION, *names]))
-
     try:
-        for stem, suffix in STEMS:
-            index, single = f"{stem}{suffix}.index.json", f"{stem}{suffix}"
-            folder = fetch(index, single)
-            if (folder / index).exists():
-                return fetch(index, *_wanted(folder))
-            if (folder / single).exists():
-                break
-    except InputError:
-        raise
+        return Path(snapshot_download(model, allow_patterns=[*CONFIGURATION, *names]))
     except Exception as error:  # the hub's own errors, its HTTP library's (which changed between versions), a full disk
         raise InputError(
             f"model={model!r} is not a folder here and could not be downloaded from the hub ({describe_error(error)}): check the name and "
             "the network and run again (the download resumes), set HF_ENDPOINT for a mirror, or give the path of a folder."
         ) from None
-    return folder
 
 
 def _wanted(folder: Path) -> set[str]:

@@ -97,10 +97,15 @@ except InputError as error:
 
 def found(server, home, model="owner/model", **variables):
     """Load a model of the served hub in a process of its own."""
+    command = [sys.executable, "-c", PROGRAM, model]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(server, home) | variables)
+
+
+def environment(server, home):
+    """Of a process that takes the served hub for its own."""
     endpoint = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_address[1]}", "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
     proxies = {name: "" for name in os.environ if name.lower().endswith("_proxy")}
-    environment = os.environ | proxies | endpoint | variables
-    return subprocess.run([sys.executable, "-c", PROGRAM, model], capture_output=True, text=True, env=environment)
+    return os.environ | proxies | endpoint
 
 
 def test_an_interrupted_file_is_gone_on_with_and_comes_whole(served, tmp_path):
@@ -192,9 +197,23 @@ def test_only_owner_and_name_are_a_hub_id(tmp_path, monkeypatch):
     assert not hub.is_hub_id("owner/model")
 
 
-def test_before_a_notebook_starts_a_hub_id_is_not_asked_for(monkeypatch):
-    monkeypatch.setattr(checkpoint, "download", lambda model: pytest.fail("downloaded"))
-    checkpoint.check("owner/model")
+def checked(server, home, model="owner/model", **variables):
+    """`ivit check` of a model of the served hub."""
+    command = [sys.executable, "-m", "ivit_helpers", "check", "-pdevice=cpu", f"-pmodel={model}"]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(server, home) | variables)
+
+
+def test_before_a_notebook_starts_only_the_configuration_is_downloaded(served, tmp_path):
+    done = checked(served, tmp_path / "home")
+    assert done.returncode == 0, done.stderr
+    assert {name for name, _ in served.log} == {"config.json", "preprocessor_config.json"}
+
+
+def test_a_hub_that_cannot_be_reached_is_said_before_a_notebook_starts(served, tmp_path):
+    done = checked(served, tmp_path / "home", HF_HUB_OFFLINE="1")
+    assert done.returncode == 2
+    assert "model='owner/model' is not a folder here and could not be downloaded from the hub" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.fixture
