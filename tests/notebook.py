@@ -8,16 +8,18 @@ from typing import Any
 from ivit_helpers.paths import NOTEBOOKS
 
 
-def executed(name: str, **given: Any) -> SimpleNamespace:
+def executed(name: str, times: int = 1, **given: Any) -> SimpleNamespace:
     """The names that a notebook's code cells leave behind, with `given` instead of its own parameters.
 
     What a cell shows is turned into HTML, as JupyterLab would; `shown` holds it in the order of the cells.
+    times: how often each cell after the parameters runs, as when someone steps through the notebook and repeats cells.
     """
     namespace: dict[str, Any] = {}
     shown: list[str] = []
     for cell in json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())["cells"]:
         if cell["cell_type"] == "code":
-            answer = _run("".join(cell["source"]), namespace)
+            for _ in range(1 if "parameters" in cell["metadata"].get("tags", []) else times):
+                answer = _run("".join(cell["source"]), namespace)
             shown += [answer._repr_html_()] if hasattr(answer, "_repr_html_") else []
         if "parameters" in cell["metadata"].get("tags", []):
             namespace |= given

@@ -39,6 +39,17 @@ def test_the_benchmark_notebook_passes_in_the_automatic_dtype(automatic_dtype, g
     assert all(row.images_per_s > 0 and row.relative_error < LIMIT[automatic_dtype] for row in record.rows)
 
 
+@pytest.mark.parametrize("name", ["smoke", "accuracy"])
+def test_cells_that_are_run_twice_replace_their_checks_caveats_and_rows(given, name, tmp_path):
+    words = {"data": "synthetic", "limit": 4} if name == "accuracy" else {"warmup": 0}
+    given |= {"dtype": "float32", "batch_size": 2}
+    once, twice = (executed(name, times, **given | {"out": str(tmp_path / str(times))}, **words).run.record for times in (1, 2))
+    assert [check.name for check in twice.checks] == [check.name for check in once.checks]
+    assert twice.caveats == once.caveats
+    assert len(twice.rows) == len(once.rows) == 1
+    assert twice.status == once.status
+
+
 def test_the_accuracy_notebook_scores_in_the_automatic_dtype(automatic_dtype, given):
     namespace = executed("accuracy", **given, data="synthetic", limit=4, batch_size=2)
     assert namespace.run.record.status == "not_judged", "synthetic images have no labels"

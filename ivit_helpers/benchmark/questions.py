@@ -20,6 +20,7 @@ from ivit_helpers.measure import (
     Forward,
     Series,
     interval,
+    interval_in_words,
     paired_ratios,
     pixel_batch,
     reference_states,
@@ -170,21 +171,18 @@ def headline(rows: Sequence[BenchmarkRow]) -> str:
     if row is None or row.latency_ms is None:
         return "Nothing could be measured"
     how = f"{row.implementation}, {row.dtype}, {row.latency_ms.n} calls"
-    speed = f"{row.images_per_s:.2f} images/s ({_to(row.images_per_s_low, row.images_per_s_high)})"
+    speed = f"{row.images_per_s:.2f} images/s ({interval_in_words(row.images_per_s_low, row.images_per_s_high)})"
     return f"{speed} at batch {row.batch_size} ({how}){_compared(row)}"
-
-
-def _to(low: float | None, high: float | None) -> str:
-    return "no interval" if low is None or high is None else f"95 % interval {low:.2f} to {high:.2f}"
 
 
 def _compared(row: BenchmarkRow) -> str:
     """The speed relative to the baseline, as the end of a sentence."""
     if row.ratio is None:
         return ""
+    within = interval_in_words(row.ratio.low, row.ratio.high)
     if row.ratio.holds_1:
-        return f", no difference from {BASELINE} seen ({row.ratio.median:.2f} times as fast, {_to(row.ratio.low, row.ratio.high)})"
-    return f", {row.ratio.median:.2f} times as fast as {BASELINE} beside it ({_to(row.ratio.low, row.ratio.high)})"
+        return f", no difference from {BASELINE} seen ({row.ratio.median:.2f} times as fast, {within})"
+    return f", {row.ratio.median:.2f} times as fast as {BASELINE} beside it ({within})"
 
 
 def speed_figures(rows: Sequence[BenchmarkRow], loaded: Loaded) -> SideBySide:

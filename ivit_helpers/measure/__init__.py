@@ -3,21 +3,10 @@
 from ivit_helpers.measure.conditions import watched
 from ivit_helpers.measure.fidelity import Agreement, ReferenceStates, block_errors, hidden_states, reference_states
 from ivit_helpers.measure.peer import Peer
-from ivit_helpers.measure.timing import (
-    AGREEMENT,
-    MOST_WINDOWS,
-    WINDOWS,
-    Forward,
-    Series,
-    interval,
-    paired_ratios,
-    pixel_batch,
-    sweep,
-    timed,
-    timing_table,
-)
+from ivit_helpers.measure.samples import AGREEMENT, interval, interval_in_words
+from ivit_helpers.measure.timing import MOST_WINDOWS, WINDOWS, Forward, Series, paired_ratios, pixel_batch, sweep, timed, timing_table
 
 __all__ = [
     "AGREEMENT", "MOST_WINDOWS", "WINDOWS", "Agreement", "Forward", "Peer", "ReferenceStates", "Series", "block_errors", "hidden_states",
-    "interval", "paired_ratios", "pixel_batch", "reference_states", "sweep", "timed", "timing_table", "watched",
+    "interval", "interval_in_words", "paired_ratios", "pixel_batch", "reference_states", "sweep", "timed", "timing_table", "watched",
 ]  # fmt: skip

@@ -10,62 +10,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from scipy.stats import binom
-from scipy.stats import t as student
 from torch import Tensor
 from tqdm import tqdm
 
 from ivit_helpers.device import Device
 from ivit_helpers.images import synthetic_pixels
+from ivit_helpers.measure.samples import agree, interval, percentile
 from ivit_helpers.record import BenchmarkRow, Latency, TimingRow
 from ivit_helpers.report import NOTHING, Table, number
 from ivit_helpers.weights import Loaded
 
 WINDOWS, MOST_WINDOWS = 3, 10
 """Windows that must agree, and after how many the timing ends anyway (source: perf_analyzer)"""
-AGREEMENT = 0.05
-"""How much the fastest of those windows may be above the slowest"""
-MEDIAN_FROM = 3
 Forward = Callable[[Tensor], Tensor]
-
-
-def minimum_samples(percentile: float, confidence: float = 0.99) -> int:
-    """Fewest samples that carry a percentile: with this confidence, at least two samples are beyond it.
-
-    Source: the early stopping rule of MLPerf loadgen; 11 for the median, 64 for p90, 662 for p99 at 99 % confidence.
-    """
-    count = 2
-    while binom.cdf(1, count, 1 - percentile / 100) > 1 - confidence:
-        count += 1
-    return count
-
-
-def percentile(samples: Sequence[float], wanted: float) -> float | None:
-    """The nearest-rank percentile; None where the samples are too few to say. The median is given from three samples on."""
-    if len(samples) < (MEDIAN_FROM if wanted == 50 else minimum_samples(wanted)):
-        return None
-    if wanted == 50:
-        return statistics.median(samples)
-    rank = -(-len(samples) * wanted // 100)  # ceiling
-    return sorted(samples)[int(rank) - 1]
-
-
-def interval(means: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
-    """The interval of a mean from the means of consecutive windows; None for fewer than two.
-
-    Calls that follow each other are alike, so an interval from single calls is too narrow. The means of windows (batch means, a
-    standard method of simulation) are nearly independent: Student's t over them.
-    """
-    if len(means) < 2:
-        return None
-    half = float(student.ppf((1 + confidence) / 2, len(means) - 1)) * statistics.stdev(means) / math.sqrt(len(means))
-    middle = statistics.fmean(means)
-    return middle - half, middle + half
-
-
-def agree(values: Sequence[float]) -> bool:
-    """Whether the largest is within the agreed share of the smallest."""
-    return max(values) <= (1 + AGREEMENT) * min(values)
 
 
 @dataclass

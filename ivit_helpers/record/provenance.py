@@ -12,7 +12,9 @@ from ivit_helpers.paths import NOTEBOOKS
 from ivit_helpers.record.parameters import Parameters, notebook_of
 from ivit_helpers.record.rows import Provenance
 
-CLOCK = "host clock (time.perf_counter) between two synchronisations of the device; every timed call is a sample"
+CLOCK = (
+    "host clock (time.perf_counter) between two synchronisations of the device; every timed call is a sample, and samples come in windows"
+)
 
 
 def _git(*words: str) -> str | None:

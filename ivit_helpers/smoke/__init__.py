@@ -1,8 +1,7 @@
 """Does it run, and is it right? The wing of smoke.ipynb."""
 
+from ivit_helpers.smoke.correctness import agreement, blocks_alone
 from ivit_helpers.smoke.questions import (
-    agreement,
-    blocks_alone,
     check_inputs,
     configuration,
     diagnose,

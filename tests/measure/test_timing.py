@@ -2,20 +2,20 @@ import numpy as np
 import pytest
 import torch
 
-from ivit_helpers.measure import timing
+from ivit_helpers.measure import samples, timing
 from tests.clock import Clock
 
 
 def test_the_sample_counts_are_those_of_mlperf():
-    assert [timing.minimum_samples(p) for p in (50, 90, 99)] == [11, 64, 662]
+    assert [samples.minimum_samples(p) for p in (50, 90, 99)] == [11, 64, 662]
 
 
 def test_a_percentile_is_given_only_with_enough_samples():
-    assert timing.percentile([1.0, 2.0], 50) is None
-    assert timing.percentile([3.0, 1.0, 2.0], 50) == 2.0
-    assert timing.percentile([1.0] * 63, 90) is None
-    assert timing.percentile([float(i) for i in range(1, 101)], 90) == 90
-    assert timing.percentile([1.0] * 661, 99) is None
+    assert samples.percentile([1.0, 2.0], 50) is None
+    assert samples.percentile([3.0, 1.0, 2.0], 50) == 2.0
+    assert samples.percentile([1.0] * 63, 90) is None
+    assert samples.percentile([float(i) for i in range(1, 101)], 90) == 90
+    assert samples.percentile([1.0] * 661, 99) is None
 
 
 @pytest.fixture
@@ -69,9 +69,9 @@ def test_a_call_that_takes_longer_than_all_the_time_is_made_three_times(clock, c
 
 
 def test_the_interval_of_windows_is_students_and_one_window_has_none():
-    low, high = timing.interval([9.0, 10.0, 11.0])
+    low, high = samples.interval([9.0, 10.0, 11.0])
     assert (low, high) == (pytest.approx(10 - 2.4841, abs=1e-4), pytest.approx(10 + 2.4841, abs=1e-4))
-    assert timing.interval([9.0]) is None
+    assert samples.interval([9.0]) is None
 
 
 def test_the_interval_covers_the_true_mean_of_slowly_drifting_calls_where_single_calls_would_not():
@@ -79,7 +79,7 @@ def test_the_interval_covers_the_true_mean_of_slowly_drifting_calls_where_single
     for _ in range(400):
         level = np.repeat(generator.normal(10, 1, 3), 20)  # each window of 20 calls has its own level
         calls = level + generator.normal(0, 0.1, 60)
-        low, high = timing.interval([*calls.reshape(3, 20).mean(axis=1)])
+        low, high = samples.interval([*calls.reshape(3, 20).mean(axis=1)])
         covered += low <= 10 <= high
     assert 0.92 < covered / 400 < 0.98
 

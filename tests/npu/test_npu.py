@@ -14,7 +14,7 @@ from ivit_helpers.accuracy import predictions, statistics
 from ivit_helpers.device import environment
 from ivit_helpers.device.selection import select
 from ivit_helpers.images import folders, transform
-from ivit_helpers.measure import fidelity, timing
+from ivit_helpers.measure import fidelity, samples, timing
 from ivit_helpers.model import kernel_check, kernels, rounding
 from ivit_helpers.model.network import InternViTConfig
 from ivit_helpers.smoke import diagnosis, operators
@@ -191,7 +191,7 @@ def measured(model, virtual_clock, monkeypatch, calls):
 
 
 def test_every_statistic_is_the_devices_time(loaded, virtual_clock, monkeypatch):
-    row = measured(loaded(), virtual_clock, monkeypatch, calls=timing.minimum_samples(90)).row("bfloat16", 1)
+    row = measured(loaded(), virtual_clock, monkeypatch, calls=samples.minimum_samples(90)).row("bfloat16", 1)
     expected = 5.0 * 4 * SMALL.num_hidden_layers
     for statistic in ("mean", "p50", "p90"):
         assert getattr(row.latency_ms, statistic) == pytest.approx(expected, rel=0.02)

@@ -7,7 +7,7 @@ from ivit_helpers.measure import fidelity
 from ivit_helpers.model import kernel_check
 from ivit_helpers.record import SmokeRow, start
 from ivit_helpers.record.parameters import SmokeParameters
-from ivit_helpers.smoke import questions
+from ivit_helpers.smoke import correctness
 from ivit_helpers.weights import checkpoint, loading
 from tests.builders import FUSED
 
@@ -23,7 +23,7 @@ def run_and_reference(tmp_path, cpu):
 
 def test_the_error_of_each_block_alone_is_checked_and_recorded(tmp_path, cpu):
     run, loaded, expected = run_and_reference(tmp_path, cpu)
-    questions.blocks_alone(run, loaded, expected)
+    correctness.blocks_alone(run, loaded, expected)
     [check] = run.record.checks
     assert (check.name, check.status) == ("each block alone", "passed")
     [row] = run.record.rows
@@ -35,7 +35,7 @@ def test_blocks_with_too_large_an_error_fail_the_check_by_number(tmp_path, cpu):
     run, loaded, expected = run_and_reference(tmp_path, cpu)
     for number in (1, 3):
         loaded.network.encoder.layers[number].mlp.fc2.register_forward_hook(lambda *given: given[-1] * 1.001)
-    questions.blocks_alone(run, loaded, expected)
+    correctness.blocks_alone(run, loaded, expected)
     [check] = run.record.checks
     assert check.status == "failed"
     assert check.detail.endswith("beyond that: block 2, 4")
@@ -48,7 +48,7 @@ def test_where_a_kernel_is_wrong_in_float32_the_plain_one_is_used_and_the_check_
     monkeypatch.setattr(kernel_check, "fused", lambda _: replace(FUSED, attention=coarse))
     run, loaded, expected = run_and_reference(tmp_path, cpu)
     assert loaded.network.kernels.attention is coarse
-    questions.blocks_alone(run, loaded, expected)
+    correctness.blocks_alone(run, loaded, expected)
     [check] = run.record.checks
     assert check.status == "skipped"
     assert "computed with plain attention: the fused form is wrong in float32, so this check is skipped" in check.detail
@@ -61,7 +61,7 @@ def test_a_device_without_float32_skips_the_check_and_says_why(tmp_path, cpu):
         raise RuntimeError("no kernel for float32")
 
     loaded.network.encoder.layers[0].register_forward_hook(refuse)
-    questions.blocks_alone(run, loaded, expected)
+    correctness.blocks_alone(run, loaded, expected)
     [check] = run.record.checks
     assert check.status == "skipped"
     assert "no kernel for float32" in check.detail
