@@ -73,7 +73,7 @@ def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, ce
             record = run_notebook(name, chosen[name], folder, cell_timeout)
             failed |= record.status in {"failed", "incomplete"}
             click.echo(_summary(record, folder))
-    except (KeyboardInterrupt, Stopped) as stop:
+    except KeyboardInterrupt as stop:  # Stopped is one
         click.echo(f"ivit: stopped; {folder / f'{name}.html'} shows what there was.", err=True)
         sys.exit(128 + getattr(stop, "signal", signal.SIGINT))
     sys.exit(1 if failed else 0)

@@ -13,8 +13,8 @@ class ChecksFailed(InputError):  # noqa: N818  read by people: "ChecksFailed: ..
     """A notebook reached its conclusion, and a check had failed: raised by its last cell, so that whatever runs it fails too."""
 
 
-class Stopped(BaseException):
-    """A signal asked this process to stop."""
+class Stopped(KeyboardInterrupt):
+    """A signal asked this process to stop. A KeyboardInterrupt, because event loops pass on these and swallow other exceptions."""
 
     def __init__(self, signal: int) -> None:
         super().__init__(f"stopped by signal {signal}")

@@ -19,7 +19,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbformat import NotebookNode
 
 from ivit_helpers.device import batch_environment
-from ivit_helpers.errors import ChecksFailed, InputError, Stopped, describe_error
+from ivit_helpers.errors import ChecksFailed, InputError, describe_error
 from ivit_helpers.paths import NOTEBOOKS, REPORTS
 from ivit_helpers.record import RAN_TO_ITS_END, AnyRecord, Check, Parameters, new_record, read, write
 from ivit_helpers.report.page import write_index, write_report
@@ -114,12 +114,12 @@ def _executed(name: str, folder: Path) -> NotebookNode:
 def run_notebook(name: str, parameters: Parameters, folder: Path, cell_timeout: int | None = None) -> AnyRecord:
     """One notebook from parameters to HTML: execute, judge, render, and bring the index up to date.
 
-    KeyboardInterrupt and Stopped end the kernel, leave the page of what there was, and are raised again.
+    A KeyboardInterrupt (Stopped is one) ends the kernel, leaves the page of what there was, and is raised again.
     """
     stop: BaseException | None = None
     try:
         stopped = execute(name, parameters, folder, cell_timeout)
-    except (KeyboardInterrupt, Stopped) as signal:
+    except KeyboardInterrupt as signal:  # Stopped is one
         stop = signal
         stopped = str(signal) or "stopped by Ctrl-C"
     found = judge(name, folder, stopped, parameters.model_dump())

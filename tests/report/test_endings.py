@@ -21,14 +21,17 @@ def test_a_signal_ends_the_batch_with_a_red_page_and_no_kernel(number, code, tmp
         [*command, "-p", "repeats=100000", "--out", str(tmp_path)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env={**os.environ, "TQDM_MININTERVAL": "0"}, cwd=Path(__file__).parents[2],
     )  # fmt: skip
-    for line in process.stderr:
-        if "[1/2] benchmark" in line:
-            break
-    while not (tmp_path / "benchmark.json").exists():
-        assert process.poll() is None, process.stderr.read()
-    kernels = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=PATIENCE)
+    try:
+        for line in process.stderr:
+            if "[1/2] benchmark" in line:
+                break
+        while not (tmp_path / "benchmark.json").exists():
+            assert process.poll() is None, process.stderr.read()
+        kernels = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
     assert process.returncode == code, err
     assert "Traceback" not in out + err
     assert "ivit: stopped; " in err
