@@ -1,7 +1,6 @@
 """The `ivit` command."""
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,8 +53,6 @@ def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, ce
     by Ctrl-C, 143 by SIGTERM.
     """
     names = tuple(dict.fromkeys(notebooks)) or ALL
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, _stop)
     try:
         chosen = share_out(names, parse(given))
         folder = _folder(out, chosen[names[0]])
@@ -64,19 +61,26 @@ def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, ce
         _check_device(chosen[names[0]])
     except InputError as error:
         _refuse([error])
-    from ivit_helpers.report import run_notebook
+    sys.exit(_run(chosen, folder, cell_timeout))
+
+
+def _run(chosen: Mapping[str, Parameters], folder: Path, cell_timeout: int | None) -> int:
+    """Run notebooks one after another; returns the exit code."""
+    from ivit_helpers.report import run_notebook, stoppable
 
     failed = False
-    try:
-        for number, name in enumerate(names, 1):
-            click.echo(f"[{number}/{len(names)}] {name} …", err=True)
-            record = run_notebook(name, chosen[name], folder, cell_timeout)
-            failed |= record.status in {"failed", "incomplete"}
-            click.echo(_summary(record, folder))
-    except KeyboardInterrupt as stop:  # Stopped is one
-        click.echo(f"ivit: stopped; {folder / f'{name}.html'} shows what there was.", err=True)
-        sys.exit(128 + getattr(stop, "signal", signal.SIGINT))
-    sys.exit(1 if failed else 0)
+    with stoppable() as stop:
+        try:
+            for number, (name, given) in enumerate(chosen.items(), 1):
+                click.echo(f"[{number}/{len(chosen)}] {name} …", err=True)
+                record = run_notebook(name, given, folder, stop, cell_timeout)
+                failed |= record.status in {"failed", "incomplete"}
+                click.echo(_summary(record, folder))
+                if stop.signal:
+                    break
+        except Stopped as stopped:
+            click.echo(f"ivit: {stopped}", err=True)
+    return 128 + stop.signal if stop.signal else int(failed)
 
 
 @main.command()
@@ -114,10 +118,6 @@ def _refuse(problems: Sequence[InputError]) -> NoReturn:
 def schema() -> None:
     """Print the JSON schema of a run's record."""
     click.echo(json.dumps(json_schema(), indent=1, ensure_ascii=False))
-
-
-def _stop(number: int, _frame: object) -> None:
-    raise Stopped(number)
 
 
 def _problems(chosen: Mapping[str, Parameters]) -> Iterator[InputError]:

@@ -14,11 +14,7 @@ class ChecksFailed(InputError):  # noqa: N818  read by people: "ChecksFailed: ..
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked this process to stop. A KeyboardInterrupt, because event loops pass on these and swallow other exceptions."""
-
-    def __init__(self, signal: int) -> None:
-        super().__init__(f"stopped by signal {signal}")
-        self.signal = signal
+    """A second signal asked this process to stop."""
 
 
 def first_line(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """Notebook -> HTML: run it, judge how it ended, render the page; figures and tables that the notebooks show."""
 
+from ivit_helpers.report.ending import stoppable
 from ivit_helpers.report.execute import run_notebook
 from ivit_helpers.report.figure import LIGHT, Figure, Gallery, SideBySide, Theme, Together, draw
 from ivit_helpers.report.session import conclude
@@ -7,5 +8,5 @@ from ivit_helpers.report.table import NOTHING, Facts, Table, facts, number
 
 __all__ = [
     "LIGHT", "NOTHING", "Facts", "Figure", "Gallery", "SideBySide", "Table", "Theme", "Together", "conclude", "draw", "facts", "number",
-    "run_notebook",
+    "run_notebook", "stoppable",
 ]  # fmt: skip

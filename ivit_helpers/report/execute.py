@@ -11,7 +11,7 @@ import tempfile
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import nbformat
 from jupyter_client.kernelspec import KernelSpec
@@ -22,6 +22,7 @@ from ivit_helpers.device import batch_environment
 from ivit_helpers.errors import ChecksFailed, InputError, describe_error
 from ivit_helpers.paths import NOTEBOOKS, REPORTS
 from ivit_helpers.record import RAN_TO_ITS_END, AnyRecord, Check, Parameters, new_record, read, write
+from ivit_helpers.report.ending import Stop
 from ivit_helpers.report.page import write_index, write_report
 from ivit_helpers.report.progress import ProgressLines
 from ivit_helpers.report.session import RENDERED_LATER
@@ -33,10 +34,17 @@ class OwnKernelManager(AsyncKernelManager):
     It talks over sockets in a folder of its own, which other users of a shared server cannot listen to.
     """
 
+    stop: ClassVar[Stop]
+
     def __init__(self, **settings: Any) -> None:
         folder = tempfile.mkdtemp(prefix="ivit-")  # readable by this user alone
         super().__init__(**{"transport": "ipc", "ip": f"{folder}/kernel", **settings})
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+
+    async def _async_pre_start_kernel(self, **settings: Any) -> Any:
+        if self.stop.signal is not None:
+            raise RuntimeError("it was stopped before its kernel started")
+        return await super()._async_pre_start_kernel(**settings)
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -48,7 +56,7 @@ class OwnKernelManager(AsyncKernelManager):
         )
 
 
-def execute(name: str, parameters: Parameters, folder: Path, cell_timeout: int | None = None) -> str:
+def execute(name: str, parameters: Parameters, folder: Path, stop: Stop, cell_timeout: int | None = None) -> str:
     """Execute one notebook into `folder`; returns why it stopped early, or an empty string.
 
     cell_timeout: seconds that one cell may take; None for no limit.
@@ -65,8 +73,8 @@ def execute(name: str, parameters: Parameters, folder: Path, cell_timeout: int |
         papermill.execute_notebook(
             str(NOTEBOOKS / f"{name}.ipynb"), target,
             parameters=parameters.model_dump(exclude_unset=True) | {"out": str(folder)},
-            kernel_name="python3", kernel_manager_class=OwnKernelManager, progress_bar=False, stderr_file=ProgressLines(sys.stderr),
-            start_timeout=600, execution_timeout=cell_timeout,
+            kernel_name="python3", kernel_manager_class=type("StoppableKernelManager", (OwnKernelManager,), {"stop": stop}),
+            progress_bar=False, stderr_file=ProgressLines(sys.stderr), start_timeout=600, execution_timeout=cell_timeout,
         )  # fmt: skip
     except PapermillExecutionError as error:
         if error.ename == ChecksFailed.__name__:
@@ -111,22 +119,15 @@ def _executed(name: str, folder: Path) -> NotebookNode:
     return nbformat.read(path if path.exists() else NOTEBOOKS / f"{name}.ipynb", as_version=4)
 
 
-def run_notebook(name: str, parameters: Parameters, folder: Path, cell_timeout: int | None = None) -> AnyRecord:
+def run_notebook(name: str, parameters: Parameters, folder: Path, stop: Stop, cell_timeout: int | None = None) -> AnyRecord:
     """One notebook from parameters to HTML: execute, judge, render, and bring the index up to date.
 
-    A KeyboardInterrupt (Stopped is one) ends the kernel, leaves the page of what there was, and is raised again.
+    stop: of the `stoppable` block around this call. A run that a signal ends leaves the page of what there was.
     """
-    stop: BaseException | None = None
-    try:
-        stopped = execute(name, parameters, folder, cell_timeout)
-    except KeyboardInterrupt as signal:  # Stopped is one
-        stop = signal
-        stopped = str(signal) or "stopped by Ctrl-C"
-    found = judge(name, folder, stopped, parameters.model_dump())
+    ended = execute(name, parameters, folder, stop, cell_timeout)
+    found = judge(name, folder, stop.reason or ended, parameters.model_dump())
     write_report(found, _executed(name, folder), folder / f"{name}.html")
     write_index(index_root(folder))
-    if stop is not None:
-        raise stop
     return found
 
 

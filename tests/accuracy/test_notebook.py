@@ -9,6 +9,7 @@ from ivit_helpers.images.imagenet import RULES
 from ivit_helpers.model.network import InternViT
 from ivit_helpers.record.parameters import AccuracyParameters
 from ivit_helpers.report import execute
+from ivit_helpers.report.ending import Stop
 from tests.accuracy.test_questions import COUNT, independent_logits, labels_for, write
 from tests.builders import SMALL
 from tests.notebook import executed
@@ -34,7 +35,7 @@ def in_a_kernel(tmp_path):
     """Run the notebook as `ivit run` does; gives its record and its page."""
 
     def run(given):
-        record = execute.run_notebook("accuracy", AccuracyParameters(**given), tmp_path / "out")
+        record = execute.run_notebook("accuracy", AccuracyParameters(**given), tmp_path / "out", Stop())
         return record, (tmp_path / "out" / "accuracy.html").read_text()
 
     return run

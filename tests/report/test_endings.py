@@ -9,7 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ivit_helpers.record import read
+from ivit_helpers.record import SmokeParameters, read
+from ivit_helpers.report import execute
+from ivit_helpers.report.ending import NAMES, Stop
 
 PATIENCE = 120  # seconds to wait for a process that should end at once
 
@@ -34,10 +36,18 @@ def test_a_signal_ends_the_batch_with_a_red_page_and_no_kernel(number, code, tmp
         process.kill()
     assert process.returncode == code, err
     assert "Traceback" not in out + err
-    assert "ivit: stopped; " in err
+    assert f"benchmark: Did not finish: stopped by {NAMES[number]}; " in out
     assert not psutil.wait_procs(kernels, timeout=PATIENCE)[1], "a kernel is left"
     record = read(tmp_path / "benchmark.json")
     assert record.status == "incomplete"
-    assert "stopped by" in record.reason
-    assert "Did not finish: stopped by" in (tmp_path / "benchmark.html").read_text()
+    assert record.reason.startswith(f"stopped by {NAMES[number]}; ")
+    assert f"Did not finish: stopped by {NAMES[number]}; " in (tmp_path / "benchmark.html").read_text()
     assert not (tmp_path / "accuracy.json").exists(), "the next notebook was started"
+
+
+def test_a_signal_before_the_kernel_starts_is_not_lost(tmp_path):
+    stop = Stop(signal.SIGTERM)
+    found = execute.run_notebook("smoke", SmokeParameters(device="cpu"), tmp_path, stop)
+    assert found.status == "incomplete"
+    assert found.reason.startswith("stopped by SIGTERM; ")
+    assert not psutil.Process().children(), "a kernel was started"

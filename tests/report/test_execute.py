@@ -18,6 +18,7 @@ from ivit_helpers.__main__ import main
 from ivit_helpers.record import record
 from ivit_helpers.record.parameters import SmokeParameters
 from ivit_helpers.report import execute, page
+from ivit_helpers.report.ending import Stop
 
 BEGIN = (
     "from ivit_helpers.record import SmokeParameters, of_notebook, start\n"
@@ -41,7 +42,7 @@ def ended(folder, *cells, kernel="python3", timeout=None):
     nbformat.write(notebook_of(cells, kernel), folder / "notebooks" / "smoke.ipynb")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(execute, "NOTEBOOKS", folder / "notebooks")
-        found = execute.run_notebook("smoke", SmokeParameters(), folder / "run{1}", timeout)
+        found = execute.run_notebook("smoke", SmokeParameters(), folder / "run{1}", Stop(), timeout)
     return found, (folder / "run{1}" / "smoke.html").read_text()
 
 
