@@ -5,7 +5,7 @@ Each tensor is mapped into memory alone, scanned there, and copied from there to
 tensor is dropped: 11 GiB more at the peak for the 6B network, where a mapping of one tensor is closed after its copy.
 """
 
-import os
+import mmap
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -98,13 +98,14 @@ def mapped(places: Mapping[str, Place]) -> dict[str, Tensor]:
 
 def _mapped_alone(place: Place) -> Tensor:
     """One tensor in a mapping of its own, which is closed with the tensor. Raises InputError."""
-    if hasattr(os, "posix_fadvise"):  # not on macOS
-        with place.file.open("rb") as file:  # the disk gets large requests in place of one for every few pages that are touched
-            os.posix_fadvise(file.fileno(), place.offset, place.nbytes, os.POSIX_FADV_WILLNEED)
+    begin = place.offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
     try:
-        return _tensor(place, np.memmap(place.file, np.uint8, "c", place.offset, (place.nbytes,)))
+        with place.file.open("rb") as file:
+            memory = mmap.mmap(file.fileno(), place.offset + place.nbytes - begin, access=mmap.ACCESS_COPY, offset=begin)
     except ValueError:  # the mapping would reach beyond the file's end
         raise InputError(f"{place.file} became shorter while it was read: is it still being downloaded?") from None
+    memory.madvise(mmap.MADV_SEQUENTIAL)  # else a disk also reads what is before and behind each page that is touched
+    return _tensor(place, np.frombuffer(memory, np.uint8)[place.offset - begin :])
 
 
 def _sound(name: str, place: Place, fits: torch.dtype) -> tuple[str, Tensor]:
