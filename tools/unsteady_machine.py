@@ -93,9 +93,7 @@ def main(runs: int, seconds: float, longest: float) -> None:
         green += shaken.status == "passed"
         contradicted += wrong
         said = "  CONTRADICTED" if wrong else ""
-        print(
-            f"{number + 1:2d}  unsteady: {shaken.status:10s} {_shown(shaken)}   quiet: {quiet.status:10s} {_shown(quiet)}{said}", flush=True
-        )
+        print(f"{number + 1:2d}  unsteady: {_shown(shaken)}   quiet: {_shown(quiet)}{said}", flush=True)
     print(f"{green} of {runs} unsteady runs were green, {contradicted} of them contradicted by the next quiet run")
 
 

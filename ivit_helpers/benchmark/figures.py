@@ -55,7 +55,7 @@ def _said(rows: Sequence[BenchmarkRow], value: Callable[[BenchmarkRow], float | 
 
 
 def throughput(rows: Sequence[BenchmarkRow], published: Sequence[Mapping[str, Any]] = ()) -> Figure:
-    """Images per second against batch size; published figures of the same network as labelled points of their own."""
+    """Images per second against batch size; published speeds of the same network as extra labelled points."""
 
     def plot(axes: Axes, theme: Theme) -> None:
         _lines(axes, theme, rows, lambda row: row.images_per_s)

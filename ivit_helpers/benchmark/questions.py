@@ -39,7 +39,7 @@ Judged = Mapping[str, Agreement | str]
 
 
 def check_inputs(asked: BenchmarkParameters) -> None:
-    """Nothing here names a file; as in every wing of a notebook."""
+    """Every wing of a notebook has this function. The benchmark has no parameter that names a file, so it checks nothing."""
 
 
 def begin(run: Run[BenchmarkRecord], loaded: Loaded) -> Facts:

@@ -58,7 +58,7 @@ class Device:
     blocking_variable: ClassVar[str] = ""
     """The variable that makes every launch wait for the device"""
     batch_environment: ClassVar[Mapping[str, str]] = {}
-    """What a kernel that runs in batch gets, where the user has not chosen"""
+    """Environment variables for the Jupyter kernel that `ivit run` starts, unless the user has set them"""
     error_meanings: ClassVar[Mapping[str, str]] = {}
     """What a number or phrase in an error of this device means, and what to do"""
 

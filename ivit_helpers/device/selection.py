@@ -67,8 +67,8 @@ def _first_present() -> "Device":
 
 
 def batch_environment() -> dict[str, str]:
-    """Environment variables for a kernel that runs in batch, where the user has not chosen."""
-    return {name: value for device in DEVICES for name, value in _class(device).batch_environment.items()}
+    """Environment variables for the Jupyter kernel that `ivit run` starts, unless the user has set them."""
+    return {name: value for device in _classes() for name, value in _class(device).batch_environment.items()}
 
 
 def may_start_a_driver(wanted: str) -> bool:

@@ -7,7 +7,7 @@ so the size of a container's /dev/shm does not matter.
 
 torch's DataLoader was tried in place of this pool and gave the same results in the same order, but its workers import torch: the
 first batch came after 8.7 s instead of 0.7 s (5.1 s instead of 1.4 s with torch preloaded by the fork server), and each worker had
-148 MiB of its own instead of 9 MiB (medians of 3 runs with 2 workers on 2 cores).
+148 MiB of its own instead of 9 MiB (2 workers on 2 cores; medians of 3 runs, of 2 with torch preloaded).
 """
 
 import multiprocessing

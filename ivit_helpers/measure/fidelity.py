@@ -125,7 +125,7 @@ class BlockError:
     peer_error: float
     """Of transformers' block on the CPU"""
     carried: float
-    """Root mean square of the input over that of the update: the sum of both is rounded to the input's last digit"""
+    """RMS(input) / RMS(update). The output is input + update, and its rounding grows with the input: a large ratio allows a larger error"""
 
     @property
     def allowed(self) -> float:

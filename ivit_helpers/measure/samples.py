@@ -8,7 +8,7 @@ from scipy.stats import binom
 from scipy.stats import t as student
 
 AGREEMENT = 0.05
-"""How much the fastest of those windows may be above the slowest"""
+"""The largest of the windows that are compared may exceed the smallest by this share"""
 MEDIAN_FROM = 3
 
 

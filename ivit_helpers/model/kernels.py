@@ -5,7 +5,7 @@ Every function takes and returns tensors of one dtype on one device. Shapes: B i
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -53,5 +53,5 @@ PLAIN = Kernels("plain", plain_rms_norm, plain_gelu, plain_attention)
 
 
 def fused(device: Device) -> Kernels:
-    """A device's fused operators in their slots."""
-    return Kernels("fused", **device.fused_operators())
+    """A device's fused operators in their slots; the plain form where it has none."""
+    return replace(PLAIN, name="fused", **device.fused_operators())

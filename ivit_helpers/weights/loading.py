@@ -75,7 +75,7 @@ class Loaded:
         return f"{stored} (config.json says {said})" if stored and said and said != stored else stored
 
     def facts(self) -> ModelFacts:
-        """The model's row of a record."""
+        """The `model` part of a record."""
         config, head = self.network.config, self.head_source
         return ModelFacts(
             name=self.checkpoint.name,
@@ -132,7 +132,8 @@ def _read_weights(
 ) -> dict[str, Tensor]:
     """All tensors by published name, scanned for damage.
 
-    They are memory-mapped if nothing has to be cast or sent to a card, else copied to the device and cast there, parts to their rows.
+    They are memory-mapped if nothing has to be cast or sent to a card, else copied to the device and cast there. A tensor stored in
+    three parts (query, key, value) is copied into the matching rows.
     """
     if device.uses_host_memory and all(place.dtype == dtype for place in places.values()):
         for _ in read(places, dtype):

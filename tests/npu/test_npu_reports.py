@@ -21,9 +21,9 @@ def given(npu, tmp_path, monkeypatch):
 
 
 def measured_on_the_card(found, dtype):
-    """Whether a record passed and says that it is the rig's."""
-    on = (found.status, found.environment["device"], found.model.dtype)
-    assert on == ("passed", "Ascend910B4", dtype), found.checks
+    """Whether a record passed and says that it is the rig's. A benchmark there may be not judged: its real times need not settle."""
+    assert found.status == "passed" or (found.notebook == "benchmark" and found.status == "not_judged"), found.checks
+    assert (found.environment["device"], found.model.dtype) == ("Ascend910B4", dtype)
     assert found.model.load_device_peak_bytes >= found.model.bytes
     assert "no figure here is a speed" in " ".join(found.caveats)
     if found.notebook == "benchmark":
@@ -58,7 +58,8 @@ def test_a_fall_back_and_a_refused_kernel_fail_the_smoke_report_by_name_and_the_
     knobs = {"NPU_RIG_FALLBACK": "aten::cat", "NPU_RIG_REFUSE": "npu::npu_gelu"}
     done = ivit("run", "smoke", "-pdevice=npu", "-pbatch_size=2", "-pwarmup=0", f"--out={tmp_path}", **knobs)
     assert done.returncode == 1
-    assert "Failed: fused gelu, every operator runs on the device." in done.stdout
+    assert "Failed: fused gelu: refused by the device: " in done.stdout
+    assert "; also failed: every operator runs on the device." in done.stdout
     found = record.read(tmp_path / "smoke.json")
     details = {check.name: check.detail for check in found.checks if check.status == "failed"}
     assert details["every operator runs on the device"] == "aten::cat fell back to the CPU"
