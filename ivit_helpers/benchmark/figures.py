@@ -121,7 +121,7 @@ def memory(rows: Sequence[BenchmarkRow], total_bytes: int | None, where: str) ->
 
 
 def ratios(rows: Sequence[BenchmarkRow], baseline: str) -> Figure:
-    """How many times as fast as the baseline, round by round of one alternating run: median and middle half."""
+    """How many times as fast as the baseline, round by round of one alternating run: median and 95 % interval."""
     compared = [row for row in rows if row.ratio]
 
     def plot(axes: Axes, theme: Theme) -> None:
@@ -141,4 +141,4 @@ def ratios(rows: Sequence[BenchmarkRow], baseline: str) -> Figure:
         axes.legend()
 
     alt = _said(compared, lambda row: row.ratio.median if row.ratio else None, f"times as fast as {baseline}, median of the rounds")
-    return draw(plot, f"Against {baseline}, measured in turn in the same run", alt)
+    return draw(plot, f"Against {baseline}, measured in turn in the same run: median and 95 % interval", alt)

@@ -22,6 +22,10 @@ from ivit_helpers.weights import Loaded
 
 WINDOWS, MOST_WINDOWS = 3, 10
 """Windows that must agree, and after how many the timing ends anyway (source: perf_analyzer)"""
+LEAST_SECONDS = 0.5
+"""Of a window, for each implementation"""
+MOST_ROUNDS = 1000
+"""Of a window, unless more were asked for"""
 Forward = Callable[[Tensor], Tensor]
 
 
@@ -116,13 +120,17 @@ def _begin(series: Series, call: Callable[[], object], device: Device, warmup: i
 
 
 def _window(series: Sequence[Series], calls: Sequence[Callable[[], object]], device: Device, rounds: int, seconds: float) -> None:
-    """One more window of every series: calls in turn, until there were `rounds` of them or the time is over, one round at least."""
+    """One more window of every series: calls in turn, at least `rounds` of them and half a second, or until the time is over.
+
+    There is one round at least. Windows of a few milliseconds differ by chance, so fast calls are made more often.
+    """
     running = [(one, call) for one, call in zip(series, calls, strict=True) if not one.error]
-    deadline = time.perf_counter() + seconds * len(running)
+    began, least = time.perf_counter(), LEAST_SECONDS * len(running)
     for one, _ in running:
         one.windows_s.append([])
-    for done in range(rounds):
-        if done and time.perf_counter() > deadline:
+    for done in range(max(rounds, MOST_ROUNDS)):
+        passed = time.perf_counter() - began
+        if done and (passed > seconds * len(running) or (done >= rounds and passed >= least)):
             break
         for one, call in running:
             sample = None if one.error else _attempt(one, call, device)

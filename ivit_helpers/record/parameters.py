@@ -93,7 +93,7 @@ class BenchmarkParameters(Parameters):
         64,
         ge=3,
         le=100_000,
-        description="timed calls of each configuration, in three windows, a whole number from 3 to 100000; "
+        description="least timed calls of each configuration, in three windows, a whole number from 3 to 100000; "
         "more windows follow while these disagree",
     )
     seconds: Seconds = Field(

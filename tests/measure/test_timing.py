@@ -63,6 +63,13 @@ def test_a_window_ends_when_its_time_is_over(clock, cpu):
     assert row.windows == [6, 6, 6]  # each may take 10 seconds, and the call that is under way is finished
 
 
+def test_fast_calls_are_made_more_often_so_that_a_window_lasts(clock, cpu):
+    _, row = timed(clock, cpu, lambda n: 0.0625)
+    assert row.windows == [8, 8, 8]
+    _, row = timed(clock, cpu, lambda n: 1e-6)
+    assert row.windows == [1000, 1000, 1000]
+
+
 def test_a_call_that_takes_longer_than_all_the_time_is_made_three_times(clock, cpu):
     _, row = timed(clock, cpu, lambda n: 100.0, limit=1)
     assert row.windows == [1, 1, 1]
@@ -99,7 +106,7 @@ def test_out_of_memory_becomes_a_row_and_the_sweep_goes_on(cpu):
         return pixels * 2
 
     rows = timing.sweep(
-        {"hungry": hungry, "modest": torch.neg}, lambda n: torch.zeros(n, 3, 2, 2), [1, 4, 8], cpu, warmup=1, repeats=5, seconds=5
+        {"hungry": hungry, "modest": torch.neg}, lambda n: torch.zeros(n, 3, 2, 2), [1, 4, 8], cpu, warmup=1, repeats=5, seconds=0.1
     )
     errors = {(row.implementation, row.batch_size): row.error for row in rows}
     assert errors.pop(("hungry", 4)).startswith("out of memory: NPU out of memory")

@@ -8,7 +8,8 @@ from click.testing import CliRunner
 
 from ivit_helpers.__main__ import main
 from ivit_helpers.device import cpu
-from ivit_helpers.record import NOTEBOOKS, json_schema
+from ivit_helpers.paths import REPORTS
+from ivit_helpers.record import NOTEBOOKS, json_schema, read
 from tests.notebook import executed
 
 SHORT = {
@@ -45,3 +46,18 @@ def test_the_record_of_a_notebook_fits_the_schema_and_a_changed_one_does_not(nam
         {"notebook": next(other for other in NOTEBOOKS if other != name)},
     ):
         assert not schema.is_valid({**written, **wrong}), wrong
+
+
+EXAMPLES = sorted((REPORTS / "examples").rglob("*.json"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_committed_example_fits_the_schema_and_names_no_folder_of_a_machine(path, schema):
+    written = json.loads(path.read_text())
+    schema.validate(written)
+    assert read(path).status == written["status"]
+    assert written["parameters"]["out"] == ""
+
+
+def test_there_are_committed_examples_of_every_notebook():
+    assert {path.stem for path in EXAMPLES} == set(NOTEBOOKS)
