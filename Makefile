@@ -61,7 +61,7 @@ $(OLDER)/.installed: $(INSTALLED) constraints-transformers-4.txt
 	touch $@
 
 test-transformers-4: $(OLDER)/.installed
-	$(OLDER)/bin/python -m pytest tests/measure/test_fidelity.py tests/model/test_network.py tests/weights/test_checkpoint.py tests/weights/test_hub.py
+	$(OLDER)/bin/python -m pytest tests/measure/test_fidelity.py tests/model/test_network.py tests/weights/test_checkpoint.py tests/weights/test_hub.py tests/weights/test_formats.py
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)
