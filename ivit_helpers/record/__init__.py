@@ -33,7 +33,6 @@ from ivit_helpers.record.rows import (
     Conditions,
     Latency,
     ModelFacts,
-    Outcome,
     Ratio,
     SmokeRow,
     TimingRow,
@@ -42,7 +41,7 @@ from ivit_helpers.record.run import Conclusion, Run, new_record, run_folder, sta
 
 __all__ = [
     "NOTEBOOKS", "OUTCOMES", "RAN_TO_ITS_END", "SYMBOLS", "AccuracyParameters", "AccuracyRecord", "AccuracyRow", "AnyRecord", "Attempt",
-    "BenchmarkParameters", "BenchmarkRecord", "BenchmarkRow", "Check", "Conclusion", "Conditions", "Latency", "ModelFacts", "Outcome",
+    "BenchmarkParameters", "BenchmarkRecord", "BenchmarkRow", "Check", "Conclusion", "Conditions", "Latency", "ModelFacts",
     "Parameters", "Ratio", "Run", "SmokeParameters", "SmokeRecord", "SmokeRow", "TimingRow", "described", "json_schema", "new_record",
     "of_notebook", "parse", "question", "read", "run_folder", "share_out", "start", "write", "write_whole",
 ]  # fmt: skip
