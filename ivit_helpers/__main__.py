@@ -44,7 +44,7 @@ def main() -> None:
 @main.command(epilog=_epilog())
 @click.argument("notebooks", nargs=-1, type=click.Choice(ALL), metavar="[smoke] [benchmark] [accuracy]")
 @click.option("-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the run. [reports/<UTC time>-<model>-<device>]")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. [reports/<UTC time>-<model>-<device>]")
 @click.option("--cell-timeout", type=click.IntRange(1), metavar="SECONDS", help="Stop a cell that takes longer than this.")
 def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, cell_timeout: int | None) -> None:
     """Run notebooks (all three when none is named) and leave HTML reports.
@@ -168,7 +168,10 @@ def _select(given: Parameters) -> str:
 def _folder(out: Path | None, chosen: Parameters) -> Path:
     if out and chosen.out:
         raise InputError("--out and -p out= mean the same thing: give one of them.")
-    return (out or Path(chosen.out or run_folder(chosen.model, chosen.device))).expanduser().resolve()
+    folder = (out or Path(chosen.out or run_folder(chosen.model, chosen.device))).expanduser().resolve()
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"The output folder {folder} is a file: give another folder.")
+    return folder
 
 
 def _summary(record: AnyRecord, folder: Path) -> str:
