@@ -10,7 +10,7 @@ Ends = Literal["refused", "failed", "not_judged", "passed", "incomplete"]
 
 @dataclass(frozen=True)
 class Case:
-    """An input that must end in an answer or in a sentence: without a traceback, a signal or a hang, and never in a green that is not earned."""
+    """An input that must end in an answer or in a sentence: no traceback, no signal, no hang, and no green that is not earned."""
 
     name: str
     """What the input is, for a reader"""

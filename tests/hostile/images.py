@@ -21,7 +21,7 @@ def only_text(folder: Path) -> dict[str, Any]:
 def one_truncated(folder: Path) -> dict[str, Any]:
     (folder / "set" / "class 1").mkdir(parents=True)
     for name in "abc":
-        Image.new("RGB", (40, 40), name == "a" and "red" or "blue").save(folder / "set" / "class 1" / f"{name}.png")
+        Image.new("RGB", (40, 40), "red" if name == "a" else "blue").save(folder / "set" / "class 1" / f"{name}.png")
     whole = (folder / "set" / "class 1" / "c.png").read_bytes()
     (folder / "set" / "class 1" / "c.png").write_bytes(whole[:60])
     return random_model(data=str(folder / "set"))

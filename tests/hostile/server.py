@@ -17,9 +17,6 @@ from typing import Any
 
 import psutil
 
-import ivit_helpers.accuracy
-import ivit_helpers.benchmark
-import ivit_helpers.smoke
 from ivit_helpers.__main__ import main
 from ivit_helpers.errors import InputError
 from tests.hostile import table
@@ -87,7 +84,16 @@ def job(case: Case, folder: Path, report: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    for name in ("ivit_helpers.weights", "ivit_helpers.report", "ivit_helpers.device", "pyarrow.parquet", "matplotlib.pyplot", "IPython"):
+    for name in (
+        "ivit_helpers.smoke",
+        "ivit_helpers.benchmark",
+        "ivit_helpers.accuracy",
+        "ivit_helpers.report",
+        "ivit_helpers.device",
+        "pyarrow.parquet",
+        "matplotlib.pyplot",
+        "IPython",
+    ):
         importlib.import_module(name)
     CASES = {case.name: case for case in table.CASES}
     for line in sys.stdin:
