@@ -1,18 +1,31 @@
 """The `ivit` command."""
 
 import json
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from ivit_helpers.errors import InputError, Stopped
-from ivit_helpers.record import NOTEBOOKS, SYMBOLS, AnyRecord, Parameters, described, json_schema, parse, run_folder, share_out
+from ivit_helpers.record import (
+    NOTEBOOKS,
+    SYMBOLS,
+    AnyRecord,
+    Parameters,
+    RunFolder,
+    check_folder,
+    described,
+    json_schema,
+    parse,
+    share_out,
+)
 
 # What needs torch, papermill or matplotlib is imported where it is used: a mistyped parameter is reported without it.
 
@@ -39,13 +52,16 @@ def _epilog() -> str:
 @click.version_option(package_name="ivit-helpers")
 def main() -> None:
     """Smoke, benchmark and accuracy reports for InternViT on this machine's accelerator."""
+    for stream in (sys.stdout, sys.stderr):  # what the terminal's encoding lacks must not end a run
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @main.command(epilog=_epilog())
 @click.argument("notebooks", nargs=-1, type=click.Choice(ALL), metavar="[smoke] [benchmark] [accuracy]")
 @click.option("-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. [reports/<UTC time>-<model>-<device>]")
-@click.option("--cell-timeout", type=click.IntRange(1), metavar="SECONDS", help="Stop a cell that takes longer than this.")
+@click.option("--cell-timeout", type=click.IntRange(1), metavar="SECONDS", help="Stop a cell that takes longer. [hours, by the work]")
 def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, cell_timeout: int | None) -> None:
     """Run notebooks (all three when none is named) and leave HTML reports.
 
@@ -54,18 +70,32 @@ def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, ce
     """
     names = tuple(dict.fromkeys(notebooks)) or ALL
     try:
-        chosen = share_out(names, parse(given))
-        folder = _folder(out, chosen[names[0]])
-        for problem in _problems(chosen):
-            raise problem
+        chosen = share_out(names, _with_out(parse(given), out))
+        problems, images = _examined(chosen)
+        if problems:
+            raise problems[0]
         _check_device(chosen[names[0]])
+        folder = RunFolder(chosen[names[0]])
     except InputError as error:
         _refuse([error])
-    sys.exit(_run(chosen, folder, cell_timeout))
+    except KeyboardInterrupt:
+        click.echo("ivit: stopped by Ctrl-C before anything was started", err=True)
+        sys.exit(128 + signal.SIGINT)
+    if folder.set_aside:
+        click.echo(f"What an earlier run left in {folder.path} is now in {folder.set_aside}.", err=True)
+    limits = {name: cell_timeout or asked.longest_cell_s(images[name]) for name, asked in chosen.items()}
+    sys.exit(_run(chosen, folder, limits))
 
 
-def _run(chosen: Mapping[str, Parameters], folder: Path, cell_timeout: int | None) -> int:
-    """Run notebooks one after another; returns the exit code."""
+def _with_out(given: dict[str, str], out: Path | None) -> dict[str, str]:
+    """The parameters with the folder that --out names, which is the parameter `out`."""
+    if out and "out" in given:
+        raise InputError("--out and -p out= mean the same thing: give one of them.")
+    return given | ({"out": str(out)} if out else {})
+
+
+def _run(chosen: Mapping[str, Parameters], folder: RunFolder, limits: Mapping[str, int]) -> int:
+    """Run notebooks one after another in their folder, and close it; returns the exit code. limits: seconds of one cell of each."""
     from ivit_helpers.report import run_notebook, stoppable
 
     failed = False
@@ -73,13 +103,16 @@ def _run(chosen: Mapping[str, Parameters], folder: Path, cell_timeout: int | Non
         try:
             for number, (name, given) in enumerate(chosen.items(), 1):
                 click.echo(f"[{number}/{len(chosen)}] {name} …", err=True)
-                record = run_notebook(name, given, folder, stop, cell_timeout)
+                record = run_notebook(name, given, folder.path, stop, limits[name])
                 failed |= record.status in {"failed", "incomplete"}
-                click.echo(_summary(record, folder))
+                click.echo(_summary(record, folder.path))
                 if stop.signal:
                     break
-        except Stopped as stopped:
-            click.echo(f"ivit: {stopped}", err=True)
+        except (Stopped, InputError) as ended:
+            click.echo(f"ivit: {ended}", err=True)
+            failed = True
+        finally:
+            folder.close()
     return 128 + stop.signal if stop.signal else int(failed)
 
 
@@ -98,7 +131,7 @@ def check(notebooks: tuple[str, ...], given: tuple[str, ...]) -> None:
     except InputError as error:
         _refuse([error])
     first = chosen[names[0]]
-    problems = [*_problems(chosen)]
+    problems, _ = _examined(chosen)
     try:
         click.echo(_select(first))
     except InputError as error:
@@ -120,19 +153,25 @@ def schema() -> None:
     click.echo(json.dumps(json_schema(), indent=1, ensure_ascii=False))
 
 
-def _problems(chosen: Mapping[str, Parameters]) -> Iterator[InputError]:
-    """What is wrong with what the parameters name; reads no weights and no pixels."""
+def _examined(chosen: Mapping[str, Parameters]) -> tuple[list[InputError], dict[str, int]]:
+    """What is wrong with what the parameters name, and how many images each notebook has to classify. Reads no weights and no pixels."""
     from ivit_helpers import weights
 
-    checks = [
-        partial(weights.check, *names) for names in dict.fromkeys((given.model, getattr(given, "head", "")) for given in chosen.values())
-    ]
-    checks += [partial(import_module(f"ivit_helpers.{name}").check_inputs, given) for name, given in chosen.items()]
-    for one in checks:
+    problems: list[InputError] = []
+    images = dict.fromkeys(chosen, 0)
+
+    def ask(name: str, question: Callable[[], int | None]) -> None:
         try:
-            one()
+            images[name] = question() or 0
         except InputError as error:
-            yield error
+            problems.append(error)
+
+    for names in dict.fromkeys((given.model, getattr(given, "head", "")) for given in chosen.values()):
+        ask("", partial(weights.check, *names))
+    ask("", partial(check_folder, next(iter(chosen.values()))))
+    for name, given in chosen.items():
+        ask(name, partial(import_module(f"ivit_helpers.{name}").check_inputs, given))
+    return problems, images
 
 
 def _check_device(given: Parameters) -> None:
@@ -163,15 +202,6 @@ def _select(given: Parameters) -> str:
     if not weights.is_hub_id(given.model):  # what is not here yet is measured once it is
         weights.check_memory(weights.find(given.model), chosen, dtype)
     return f"{chosen}, {device.dtype_name(dtype)}"
-
-
-def _folder(out: Path | None, chosen: Parameters) -> Path:
-    if out and chosen.out:
-        raise InputError("--out and -p out= mean the same thing: give one of them.")
-    folder = (out or Path(chosen.out or run_folder(chosen.model, chosen.device))).expanduser().resolve()
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"The output folder {folder} is a file: give another folder.")
-    return folder
 
 
 def _summary(record: AnyRecord, folder: Path) -> str:

@@ -4,6 +4,7 @@ Two accuracies hide most of the difference between two devices: the sampling err
 same in both runs, so the answers are compared image by image. An image has flipped when its first class differs.
 """
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -17,6 +18,7 @@ from ivit_helpers.accuracy.predictions import BEST, Predictions
 from ivit_helpers.accuracy.statistics import hits
 from ivit_helpers.errors import InputError, first_line
 from ivit_helpers.images import RULES
+from ivit_helpers.paths import printable
 from ivit_helpers.record import AccuracyRecord, read
 
 NOTEBOOK, TABLE = "accuracy", "accuracy_predictions.csv"
@@ -38,8 +40,8 @@ class OtherRun:
     path: Path
     table: pd.DataFrame
     """As Predictions.table, always with `also`, mostly with `set`; id, label, also, outcome and pixels are texts"""
-    record: AccuracyRecord | None
-    """The record beside the table; None where there is none"""
+    record: AccuracyRecord
+    """Of the run, which finished and wrote this very table"""
 
     @property
     def image_set(self) -> str:
@@ -47,8 +49,6 @@ class OtherRun:
         return str(self.table["set"].iloc[0]) if len(self.table) and "set" in self.table else ""
 
     def __str__(self) -> str:
-        if self.record is None:
-            return f"{self.path} (no record beside it: model, device and dtype are not known)"
         model = self.record.model
         dtype = model.dtype if model else "unknown dtype"
         return f"{self.record.model_name} in {dtype} on {self.record.device_name}, {self.record.started}"
@@ -56,11 +56,42 @@ class OtherRun:
 
 def find_predictions(reference: str) -> Path:
     """The predictions CSV that the `reference` parameter names; raises InputError when it is not there."""
-    given = Path(reference).expanduser()
-    path = given / TABLE if given.is_dir() else given
-    if not path.is_file():
-        raise InputError(f"reference={reference!r}: there is no file {path}; give the folder of another accuracy run, or its {TABLE}.")
+    try:
+        given = Path(reference).expanduser()
+        path = given / TABLE if given.is_dir() else given
+        found = path.is_file()
+    except (OSError, RuntimeError, ValueError):  # too long a name, an unknown user's home, a loop of links
+        path, found = Path(reference), False
+    if not found:
+        raise InputError(
+            f"reference={printable(reference)!r}: there is no file {printable(str(path))}; give the folder of another accuracy run, or "
+            f"its {TABLE}."
+        )
     return path
+
+
+def _record_of(path: Path, content: bytes) -> AccuracyRecord:
+    """The record of the finished run that wrote a table of predictions. Raises InputError where there is none."""
+    advice = f"give the folder of an accuracy run that finished, with its {NOTEBOOK}.json and {TABLE} as it left them"
+    record = read(path.with_name(f"{NOTEBOOK}.json"))
+    if not isinstance(record, AccuracyRecord) or record.status == "incomplete":
+        raise InputError(f"The run of {path} did not finish ({record.reason}): {advice}.")
+    if record.tables.get(path.name) != hashlib.sha256(content).hexdigest():
+        raise InputError(f"{path} is not the table that the run of the record beside it wrote, by its SHA-256: {advice}.")
+    return record
+
+
+def read_reference(reference: str, own_id: str = "") -> OtherRun:
+    """The finished run that the `reference` parameter names. own_id: of the run that compares, which must be another one.
+
+    Raises InputError where there is no such run, or where its table is not the one that it wrote.
+    """
+    path = find_predictions(reference)
+    table = read_predictions(path)
+    record = _record_of(path, path.read_bytes())
+    if record.id == own_id:
+        raise InputError(f"reference={reference!r} is this very run: give the folder of another accuracy run.")
+    return OtherRun(path, table, record)
 
 
 def _problem(table: pd.DataFrame) -> str:
@@ -76,8 +107,8 @@ def _problem(table: pd.DataFrame) -> str:
     return "" if np.isfinite(numbers.to_numpy(float)).all() else "an answer's class, score or margin is not a number"
 
 
-def read_predictions(path: Path) -> OtherRun:
-    """Read another run's predictions; raises InputError when the file is no such table."""
+def read_predictions(path: Path) -> pd.DataFrame:
+    """A table of predictions, as in OtherRun; raises InputError when the file is no such table."""
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         problem = _problem(table)
@@ -88,11 +119,7 @@ def read_predictions(path: Path) -> OtherRun:
     table["also"] = table.get("also", "")
     numbers = [name for name in table if name.startswith(("class", "score", "margin"))]
     table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
-    try:
-        found = read(path.with_name(f"{NOTEBOOK}.json"))
-    except InputError:
-        found = None
-    return OtherRun(path, table, found if isinstance(found, AccuracyRecord) else None)
+    return table
 
 
 @dataclass(frozen=True)

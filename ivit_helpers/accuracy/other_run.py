@@ -3,7 +3,7 @@
 from typing import Any
 
 from ivit_helpers.accuracy import figures
-from ivit_helpers.accuracy.flips import Comparison, compare, find_predictions, read_predictions
+from ivit_helpers.accuracy.flips import Comparison, compare, read_reference
 from ivit_helpers.accuracy.predictions import Predictions
 from ivit_helpers.accuracy.statistics import wilson
 from ivit_helpers.errors import InputError
@@ -20,7 +20,7 @@ def against(run: Run[AccuracyRecord], predictions: Predictions, images: Labelled
     if not reference:
         return Table([{"another run": "none was given: reference=FOLDER compares with the answers of another accuracy run"}])
     try:
-        other = read_predictions(find_predictions(reference))
+        other = read_reference(reference, run.record.id)
         compared = compare(predictions, other)
     except InputError as error:  # the conclusion must still be drawn
         run.check("comparable with the reference", False, str(error))

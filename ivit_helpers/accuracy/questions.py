@@ -5,7 +5,7 @@ from typing import Literal
 from ivit_helpers.accuracy import figures
 from ivit_helpers.accuracy.alignment import check_alignment
 from ivit_helpers.accuracy.classes import check_classes, class_caveats, class_indices
-from ivit_helpers.accuracy.flips import find_predictions, read_predictions
+from ivit_helpers.accuracy.flips import read_reference
 from ivit_helpers.accuracy.predictions import Predictions, answerable
 from ivit_helpers.accuracy.statistics import LOST, confident_mistakes, confusion, not_scored, per_class, score, wilson
 from ivit_helpers.images import RULES, LabelledImages, image_set
@@ -21,15 +21,18 @@ TOPS: tuple[Literal[1, 5], ...] = (1, 5)
 AccuracyRun = Run[AccuracyRecord]
 
 
-def check_inputs(asked: AccuracyParameters) -> None:
-    """Raise InputError before anything is loaded: where images, labels or a reference are not there, where a published set has no
-    trained head, and where a class of the images is not a class of the model. Reads no weights and no pixels.
+def check_inputs(asked: AccuracyParameters) -> int:
+    """The number of images of a run, before anything is loaded. Reads no weights and no pixels.
+
+    Raises InputError where images, labels or a reference are not there, where a published set has no trained head, and where a class
+    of the images is not a class of the model.
     """
     images = image_set(asked)
     check_head(asked)
     check_classes(asked, images)
     if asked.reference:
-        read_predictions(find_predictions(asked.reference))
+        read_reference(asked.reference)
+    return len(images)
 
 
 def check_head(asked: AccuracyParameters) -> None:

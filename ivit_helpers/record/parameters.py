@@ -3,6 +3,7 @@
 import ast
 import difflib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -45,6 +46,12 @@ Seconds = Annotated[float, BeforeValidator(_from_text)]
 Implementation = Literal["fused", "plain", "transformers"]
 
 
+HOURS_6 = 6 * 3600
+"""Seconds: 20 times what loading the 6B network and its float32 reference took on two cores"""
+SECONDS_PER_IMAGE = 60
+"""Five times what the 6B network takes on two cores"""
+
+
 class Parameters(BaseModel):
     """What every notebook takes."""
 
@@ -67,6 +74,10 @@ class Parameters(BaseModel):
     )
     verify: Truth = Field(False, description="SHA-256 of every weights file in the record, true or false")
     out: str = Field("", description="folder for the record and the tables; empty: reports/<UTC time>-<model>-<device>")
+
+    def longest_cell_s(self, images: int) -> int:
+        """Seconds after which a cell of a batch run is taken to hang, and is stopped. images: that the run has to classify."""
+        return HOURS_6 + SECONDS_PER_IMAGE * images
 
 
 class SmokeParameters(Parameters):
@@ -99,6 +110,10 @@ class BenchmarkParameters(Parameters):
     seconds: Seconds = Field(
         10.0, gt=0, le=86_400, description="seconds after which these three windows end early, with one call each at least"
     )
+
+    def longest_cell_s(self, images: int) -> int:
+        """Ten windows of each configuration, and as much again for its untimed calls, are added."""
+        return super().longest_cell_s(images) + math.ceil(20 * self.seconds * len(self.batch_sizes) * len(self.implementations))
 
 
 class AccuracyParameters(Parameters):

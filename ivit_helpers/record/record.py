@@ -2,18 +2,21 @@
 
 import json
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, computed_field, field_validator, model_validator
 
 from ivit_helpers.errors import InputError
+from ivit_helpers.paths import printable
 from ivit_helpers.record.rows import AccuracyRow, BenchmarkRow, Check, Conditions, ModelFacts, Provenance, SmokeRow, plain
 
 Status = Literal["passed", "not_judged", "failed", "incomplete"]
 SYMBOLS = {"passed": "✓", "not_judged": "?", "failed": "✗", "skipped": "–", "incomplete": "✗"}
 RAN_TO_ITS_END = "notebook ran to its end"
+LARGEST = 64 * 2**20
+"""Bytes of a record. 100,000 timed calls of 50 configurations would take about as much; a usual record has 100 kB."""
 _DECIDING_IN_SCHEMA_1 = {"agreement with the truth", "every configuration ran", "accuracy"}
 
 
@@ -23,6 +26,9 @@ class Record(BaseModel):
     model_config = ConfigDict(populate_by_name=True, extra="forbid", protected_namespaces=(), validate_assignment=True)
 
     schema_: Literal[1, 2] = Field(2, alias="schema")
+    id: str = Field("", description="of this run alone; its tables and its page have it too (empty in records of earlier versions)")
+    batch: bool = Field(False, description="whether `ivit run` executed the notebook: then it also judges whether it ran to its end")
+    tables: dict[str, str] = Field({}, description="SHA-256 of each table that was written, by file name")
     concluded: bool = Field(False, description="whether the notebook reached its conclusion")
     started: str = Field(description="UTC time, ISO 8601")
     seconds: float = Field(0.0, description="from the first cell to the last write")
@@ -51,7 +57,7 @@ class Record(BaseModel):
     @property
     def status(self) -> Status:
         """Passed: every check passed, and the deciding ones were made. Not judged: nothing failed, but a deciding check is missing."""
-        if not self.concluded or any(check.name == RAN_TO_ITS_END and check.status == "failed" for check in self.checks):
+        if not self.concluded or self.judged_end == "failed" or (self.batch and not self.judged_end):
             return "incomplete"
         if self.failed or not any(check.status == "passed" for check in self.checks):
             return "failed"
@@ -69,6 +75,11 @@ class Record(BaseModel):
         return value or None  # earlier records wrote {}
 
     @property
+    def judged_end(self) -> str:
+        """Whether the notebook ran to its end, "passed" or "failed"; empty where nobody has judged it."""
+        return next((check.status for check in self.checks if check.name == RAN_TO_ITS_END), "")
+
+    @property
     def failed(self) -> list[Check]:
         """The checks that failed, in order."""
         return [check for check in self.checks if check.status == "failed"]
@@ -77,7 +88,8 @@ class Record(BaseModel):
     def reason(self) -> str:
         """Why the run did not pass, in words; empty for one that did."""
         if self.status == "incomplete":
-            return next((check.detail for check in self.failed if check.name == RAN_TO_ITS_END), "it has not reached its conclusion")
+            unjudged = "the command that ran it ended early" if self.concluded else "it has not reached its conclusion"
+            return next((check.detail for check in self.failed if check.name == RAN_TO_ITS_END), unjudged)
         if self.status == "failed" and self.failed:
             first, *others = self.failed
             also = f"; also failed: {', '.join(check.name for check in others)}" if others else ""
@@ -144,19 +156,26 @@ def json_schema() -> dict[str, Any]:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file under a temporary name, flush it to the disk, and rename it: a reader sees the old file or the new one."""
-    data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    """Write a file under a temporary name, flush it to the disk, and rename it: a reader sees the old file or the new one.
+
+    Raises InputError where it cannot be written, on a full disk for example.
+    """
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name[:80]}-{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink()
-        raise
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InputError(
+            f"{printable(str(path))} cannot be written ({error.strerror or error}): free space on its disk, or give another folder."
+        ) from None
 
 
 def write(record: AnyRecord, path: Path) -> None:
@@ -166,10 +185,15 @@ def write(record: AnyRecord, path: Path) -> None:
 
 def read(path: Path) -> AnyRecord:
     """Read a record; raises InputError when the file is missing, is not JSON or is not a record of this schema."""
+    name = printable(str(path))
     try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            raise InputError(f"The record {name} is not a file: give a run's folder, or its record.")
+        if path.stat().st_size > LARGEST:
+            raise InputError(f"The record {name} has more than {LARGEST / 2**20:.0f} MiB, which no run writes: give a run's own record.")
         return _ANY.validate_json(path.read_bytes())
     except OSError as error:
-        raise InputError(f"The record {path} cannot be read: {error.strerror}.") from None
+        raise InputError(f"The record {name} cannot be read: {error.strerror}.") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise InputError(f"{path} is not a record of schema 1 or 2: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+        raise InputError(f"{name} is not a record of schema 1 or 2: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None

@@ -1,6 +1,8 @@
 """A run: its folder, its record in the making, and its conclusion."""
 
-import re
+import hashlib
+import os
+import secrets
 import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -8,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from ivit_helpers.paths import REPORTS
+from ivit_helpers.record.folder import RunFolder
 from ivit_helpers.record.parameters import AccuracyParameters, BenchmarkParameters, Parameters, SmokeParameters, notebook_of
 from ivit_helpers.record.provenance import provenance
 from ivit_helpers.record.record import KINDS, SYMBOLS, AccuracyRecord, AnyRecord, BenchmarkRecord, SmokeRecord, write, write_whole
@@ -19,10 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def run_folder(model: str, device: str) -> Path:
-    """A new run's folder: reports/<UTC time>-<model>-<device>."""
-    words = [datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ"), Path(model).name or model, device]
-    return REPORTS / "-".join(re.sub(r"[^A-Za-z0-9._]+", "-", word) for word in words)
+RUN_ID = "IVIT_RUN_ID"
+"""Set for kernels of `ivit run`: the id of the run, whose folder that command has locked and whose end it judges"""
 
 
 R = TypeVar("R", SmokeRecord, BenchmarkRecord, AccuracyRecord)
@@ -31,9 +31,10 @@ R = TypeVar("R", SmokeRecord, BenchmarkRecord, AccuracyRecord)
 class Run(Generic[R]):
     """A record in the making. It is on the disk from the first moment and after every step, so a killed run leaves what it had."""
 
-    def __init__(self, record: R, folder: Path) -> None:
+    def __init__(self, record: R, folder: Path, locked: RunFolder | None = None) -> None:
         self.folder = folder
         self.record: R = record
+        self._locked = locked
         self.folder.mkdir(parents=True, exist_ok=True)
         self._began = time.perf_counter()
         self.save()
@@ -73,14 +74,22 @@ class Run(Generic[R]):
         return check
 
     def table(self, name: str, frame: "pd.DataFrame") -> "pd.DataFrame":
-        """Keep a table beside the record, as <notebook>_<name>.csv; returns it, to be shown."""
-        write_whole(self.folder / f"{self.record.notebook}_{name}.csv", frame.to_csv(index=False))
+        """Keep a table beside the record, as <notebook>_<name>.csv with the run's id in a column; returns it, to be shown."""
+        file = f"{self.record.notebook}_{name}.csv"
+        content = frame.assign(run=self.record.id).to_csv(index=False).encode("utf-8", "backslashreplace")
+        write_whole(self.folder / file, content)
+        self.note(tables=self.record.tables | {file: hashlib.sha256(content).hexdigest()})
         return frame
 
     def finish(self, headline: str) -> "Conclusion":
         """Draw the conclusion; the status follows from the checks."""
         self.note(headline=headline, concluded=True)
-        return Conclusion(self.record)
+        return Conclusion(self.record.model_copy(update={"batch": False}))  # this cell runs: the end is reached
+
+    def close(self) -> None:
+        """Let other runs use the folder."""
+        if self._locked:
+            self._locked.close()
 
 
 class Conclusion:
@@ -119,14 +128,23 @@ def start(asked: BenchmarkParameters) -> Run[BenchmarkRecord]: ...
 @overload
 def start(asked: AccuracyParameters) -> Run[AccuracyRecord]: ...
 def start(asked: Parameters) -> Any:
-    """Begin a run of the notebook that takes these parameters."""
-    folder = Path(asked.out).expanduser() if asked.out else run_folder(asked.model, asked.device)
-    record = new_record(notebook_of(type(asked)), asked.model_dump())
+    """Begin a run of the notebook that takes these parameters. Raises InputError where its folder cannot be used."""
+    batch = os.environ.get(RUN_ID)
+    locked = None if batch else RunFolder(asked)
+    if locked and locked.set_aside:
+        print(f"What an earlier run left in {locked.path} is now in {locked.set_aside}.")
+    record = new_record(notebook_of(type(asked)), asked.model_dump(), batch or new_id())
+    record.batch = bool(batch)
     record.provenance = provenance(asked)
     watch(asked)
-    return Run(record, folder)
+    return Run(record, locked.path if locked else Path(asked.out), locked)
 
 
-def new_record(notebook: str, given: Mapping[str, Any]) -> AnyRecord:
+def new_id() -> str:
+    """An id that no other run has."""
+    return secrets.token_hex(8)
+
+
+def new_record(notebook: str, given: Mapping[str, Any], run_id: str) -> AnyRecord:
     """An empty record that begins now."""
-    return KINDS[notebook](started=datetime.now(timezone.utc).isoformat(timespec="seconds"), parameters=dict(given))
+    return KINDS[notebook](id=run_id, started=datetime.now(timezone.utc).isoformat(timespec="seconds"), parameters=dict(given))

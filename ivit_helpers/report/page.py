@@ -1,8 +1,10 @@
 """Executed notebook and record -> one offline HTML file; all records -> the index."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import nbformat
 from jinja2 import Environment, FileSystemLoader
@@ -11,7 +13,8 @@ from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
 from ivit_helpers.errors import ChecksFailed, InputError
-from ivit_helpers.record import NOTEBOOKS, SYMBOLS, AnyRecord, Conclusion, question, read, write_whole
+from ivit_helpers.paths import printable
+from ivit_helpers.record import NOTEBOOKS, SYMBOLS, AnyRecord, Conclusion, is_used, question, read, write_whole
 from ivit_helpers.report.progress import last_state
 from ivit_helpers.report.table import facts
 
@@ -98,12 +101,14 @@ def write_report(record: AnyRecord, notebook: NotebookNode, path: Path) -> None:
 
 def _entry(path: Path, root: Path) -> dict[str, Any]:
     page = path.with_suffix(".html")
-    entry: dict[str, Any] = {"folder": str(path.parent.relative_to(root)), "notebook": path.stem}
-    entry["link"] = str(page.relative_to(root)) if page.exists() else ""
+    entry: dict[str, Any] = {"folder": printable(str(path.parent.relative_to(root))), "notebook": path.stem}
+    entry["link"] = quote(os.fsencode(page.relative_to(root))) if page.is_file() else ""
     try:
         found = read(path)
     except InputError:
         return entry | {"started": "", "status": "incomplete", "verdict": "The record cannot be read.", "model": "", "device": ""}
+    if not found.concluded and not found.judged_end and is_used(path.parent):
+        found.headline, entry["link"] = "It is still running", ""
     return entry | {
         "started": re.sub(r"T(\d\d:\d\d).*", r" \1 UTC", found.started),
         "status": found.status,
@@ -114,8 +119,8 @@ def _entry(path: Path, root: Path) -> dict[str, Any]:
 
 
 def write_index(root: Path) -> Path:
-    """List every run below `root`, newest first, in root/index.html."""
-    paths = [path for path in root.rglob("*.json") if path.stem in NOTEBOOKS]
+    """List every run below `root`, newest first, in root/index.html. The verdicts follow from the checks in the records."""
+    paths = [path for path in root.rglob("*.json") if path.stem in NOTEBOOKS and path.is_file()]
     entries = sorted((_entry(path, root) for path in paths), key=lambda entry: (entry["started"], entry["folder"]), reverse=True)
     environment = Environment(loader=FileSystemLoader(TEMPLATE), autoescape=True)
     write_whole(root / "index.html", environment.get_template("index.html.j2").render(entries=entries, symbols=SYMBOLS))

@@ -23,13 +23,15 @@ def conclude(run: "Run[Any]", headline: str) -> None:
     """
     from IPython.display import display
 
-    display(run.finish(headline))  # type: ignore[no-untyped-call]
+    conclusion = run.finish(headline)
+    display(conclusion)  # type: ignore[no-untyped-call]
     if RENDERED_LATER not in os.environ:
         page = run.folder / f"{run.record.notebook}.html"
         write_report(run.record, _session_notebook(run.record), page)
         print(f"Record: {run.path}\nPage:   {page}")
-    if run.record.status == "failed":
-        raise ChecksFailed(run.record.ending)
+    run.close()
+    if conclusion.record.status == "failed":
+        raise ChecksFailed(conclusion.record.ending)
 
 
 def _session_notebook(record: AnyRecord) -> NotebookNode:

@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+import json
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from ivit_helpers.accuracy import flips, other_run, predictions, questions
 from ivit_helpers.accuracy.predictions import Predictions, predict
 from ivit_helpers.errors import InputError
 from ivit_helpers.images import folders
-from ivit_helpers.record import start
+from ivit_helpers.record import AccuracyRecord, start
 from ivit_helpers.record.parameters import AccuracyParameters
 
 CLASSES = ("cat", "dog", "fox")
@@ -41,7 +42,7 @@ def compare(tmp_path):
     def run(here, there):
         path = tmp_path / flips.TABLE
         path.write_text(there.table.to_csv(index=False))
-        return flips.compare(here, flips.read_predictions(path))
+        return flips.compare(here, flips.OtherRun(path, flips.read_predictions(path), AccuracyRecord(started="")))
 
     return run
 
@@ -161,7 +162,7 @@ def test_a_reference_that_is_not_there_is_reported(tmp_path):
 def test_ids_that_look_like_numbers_or_gaps_stay_texts(tmp_path):
     table = predicted([0, 1]).table.assign(id=["007", "NA"], pixels=["00000012", "1e500000"])
     (tmp_path / flips.TABLE).write_text(table.to_csv(index=False))
-    read = flips.read_predictions(flips.find_predictions(str(tmp_path))).table
+    read = flips.read_predictions(flips.find_predictions(str(tmp_path)))
     assert (read["id"].tolist(), read["pixels"].tolist()) == (["007", "NA"], ["00000012", "1e500000"])
 
 
@@ -178,6 +179,7 @@ def run_of(folder, loaded, found, reference=""):
     predictions = predict(loaded, found, 8)
     questions.keep(run, predictions, loaded)
     shown = other_run.against(run, predictions, found, loaded, str(reference))
+    run.finish("the key figure")
     return run, {check.name: check.status for check in run.record.checks}, shown._repr_html_()
 
 
@@ -218,6 +220,44 @@ def test_a_run_over_other_images_is_refused_and_still_concluded(tmp_path, tiny, 
     assert checks["comparable with the reference"] == "failed"
     assert "of the 40 images of this run" in page
     assert run.finish("h").record.status == "failed"
+
+
+def changed(folder, **parts):
+    """The record of a run with other contents."""
+    path = folder / "accuracy.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | parts))
+
+
+@pytest.mark.parametrize(
+    ("tamper", "sentence"),
+    [
+        (lambda folder: changed(folder, concluded=False), "did not finish"),
+        (lambda folder: changed(folder, batch=True), "the command that ran it ended early"),
+        (lambda folder: changed(folder, tables={}), "by its SHA-256"),
+        (lambda folder: (folder / "accuracy.json").unlink(), "is not a file"),
+        (
+            lambda folder: (folder / flips.TABLE).write_text((folder / flips.TABLE).read_text().replace("scored", "scored ")),
+            "by its SHA-256",
+        ),
+    ],
+    ids=["unfinished", "not judged by its batch", "without a hash", "without a record", "changed"],
+)
+def test_a_reference_is_the_table_of_a_finished_run(tmp_path, tiny, digits, tamper, sentence):
+    run_of(tmp_path / "one", tiny, digits)
+    flips.read_reference(str(tmp_path / "one"))
+    tamper(tmp_path / "one")
+    with pytest.raises(InputError, match=sentence):
+        flips.read_reference(str(tmp_path / "one"))
+
+
+def test_a_run_is_not_compared_with_itself(tmp_path, tiny, digits):
+    run, _, _ = run_of(tmp_path / "one", tiny, digits)
+    with pytest.raises(InputError, match="is this very run"):
+        flips.read_reference(str(tmp_path / "one"), run.record.id)
+    run.close()
+    with pytest.raises(InputError, match="is in this run's own folder"):
+        start(AccuracyParameters(out=str(tmp_path / "one"), reference=str(tmp_path / "one")))
+    assert (tmp_path / "one" / "accuracy.json").exists()
 
 
 def test_without_a_reference_a_sentence_says_so_and_nothing_is_judged(tmp_path, tiny, digits):
