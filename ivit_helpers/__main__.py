@@ -168,8 +168,8 @@ def _examined(chosen: Mapping[str, Parameters]) -> tuple[list[InputError], dict[
 
     for names in dict.fromkeys((given.model, getattr(given, "head", "")) for given in chosen.values()):
         ask("", partial(weights.check, *names))
-    ask("", partial(check_folder, next(iter(chosen.values()))))
     for name, given in chosen.items():
+        ask("", partial(check_folder, given))
         ask(name, partial(import_module(f"ivit_helpers.{name}").check_inputs, given))
     return problems, images
 

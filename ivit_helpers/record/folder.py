@@ -39,10 +39,11 @@ def given_folder(asked: Parameters) -> Path:
 def check_folder(asked: Parameters) -> None:
     """Raise InputError, before anything starts, where a run's files could not be written. Leaves nothing behind."""
     folder = given_folder(asked)
+    _refuse_own_reference(asked, folder)
     advice = "give another folder with --out"
     name = printable(str(folder))
     try:
-        there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+        there = next(place for place in (folder, *folder.parents) if _is_there(place))
         if not there.is_dir():
             what = "is a file" if there == folder else f"cannot be made, because {printable(str(there))} is not a folder"
             raise InputError(f"The output folder {name} {what}: {advice}.")
@@ -61,6 +62,14 @@ def check_folder(asked: Parameters) -> None:
         )
 
 
+def _is_there(place: Path) -> bool:
+    try:
+        place.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 class RunFolder:
     """A folder that this run alone writes into until it is closed, or until its process ends, however that ends.
 
@@ -71,7 +80,6 @@ class RunFolder:
     def __init__(self, asked: Parameters) -> None:
         check_folder(asked)
         self.path = given_folder(asked) if asked.out else _new_folder(REPORTS, run_name(asked))
-        _refuse_own_reference(asked, self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self.path / LOCK, blocking=False, is_singleton=True)  # a cell that runs again has it already
         try:
@@ -116,7 +124,11 @@ def _new_folder(root: Path, name: str) -> Path:
 
 def _refuse_own_reference(asked: Parameters, folder: Path) -> None:
     reference = getattr(asked, "reference", "")
-    if reference and folder in ((place := Path(reference).expanduser().resolve()), place.parent):
+    try:
+        place = Path(reference).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError):
+        return  # reported where the reference is read
+    if reference and asked.out and folder in (place, place.parent):
         raise InputError(f"reference={reference!r} is in this run's own folder: give the run another folder with --out.")
 
 

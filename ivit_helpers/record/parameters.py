@@ -4,6 +4,7 @@ import ast
 import difflib
 import json
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -24,6 +25,8 @@ def _from_text(value: Any) -> Any:
         return value
     try:
         return json.loads(value)
+    except RecursionError:
+        return value
     except ValueError:
         return [_from_text(part.strip()) for part in value.strip("[]").split(",")] if "," in value else value
 
@@ -46,6 +49,8 @@ Seconds = Annotated[float, BeforeValidator(_from_text)]
 Implementation = Literal["fused", "plain", "transformers"]
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 120
 HOURS_6 = 6 * 3600
 """Seconds: 20 times what loading the 6B network and its float32 reference took on two cores"""
 SECONDS_PER_IMAGE = 60
@@ -174,10 +179,10 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 
 def _sentence(notebook: str, kind: type[Parameters], problem: Mapping[str, Any]) -> str:
     """One pydantic problem as one sentence: the name, the value, what is allowed, the nearest known name."""
-    name, known = str(problem["loc"][0]), list(kind.model_fields)
+    name, known, given = str(problem["loc"][0]), list(kind.model_fields), _SHORT.repr(problem["input"])
     if problem["type"] == "extra_forbidden":
-        return f"{notebook} has no parameter {name} (given {problem['input']!r}): {_nearest(name, known)}It knows {', '.join(known)}."
-    return f"{notebook} cannot use {name}={problem['input']!r}. Allowed: {kind.model_fields[name].description}."
+        return f"{notebook} has no parameter {name} (given {given}): {_nearest(name, known)}It knows {', '.join(known)}."
+    return f"{notebook} cannot use {name}={given}. Allowed: {kind.model_fields[name].description}."
 
 
 def validate(kind: type[P], given: Mapping[str, Any]) -> P:

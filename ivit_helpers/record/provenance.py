@@ -41,7 +41,7 @@ def code_digest(sources: Sequence[str]) -> str:
 
 def _notebook_digest(name: str) -> str | None:
     try:
-        cells = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text())["cells"]
+        cells = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text("utf-8"))["cells"]
     except (OSError, ValueError, KeyError):
         return None
     return code_digest(["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"])

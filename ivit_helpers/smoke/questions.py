@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from ivit_helpers.device import dtype_name
-from ivit_helpers.errors import InputError
+from ivit_helpers.errors import InputError, first_line
 from ivit_helpers.images import digits, read_image
 from ivit_helpers.measure import (
     interval_in_words,
@@ -29,9 +29,8 @@ SmokeRun = Run[SmokeRecord]
 
 
 def check_inputs(asked: SmokeParameters) -> None:
-    """Raise InputError where a parameter names something that is not there; reads no weights and no pixels."""
-    if asked.image_path and not Path(asked.image_path).expanduser().is_file():
-        raise InputError(f"image_path={asked.image_path!r} does not exist: give the path of an image file.")
+    """Raise InputError where `image_path` is not an image; reads no weights."""
+    image_to_look_at(asked.image_path)
 
 
 def configuration(run: SmokeRun, found: Checkpoint) -> Facts:
@@ -154,21 +153,27 @@ class Look(Together):
         """(1, 3, height, width), on the CPU, float32"""
 
 
-def _image_to_look_at(image_path: str) -> tuple[Path, Image.Image]:
-    path = Path(image_path).expanduser() if image_path else digits().paths[-1]
+def image_to_look_at(image_path: str) -> tuple[Path, Image.Image]:
+    """Path and pixels of the image that the parameter names; empty: an embedded one. Raises InputError."""
+    advice = "give the path of an image file"
     try:
+        path = Path(image_path).expanduser() if image_path else digits().paths[-1]
+        if not path.is_file():  # opening a pipe would wait for ever
+            what = "is not a file" if path.exists() else "does not exist"
+            raise InputError(f"image_path={image_path!r} {what}: {advice}.")
         return path, read_image(path)
-    except FileNotFoundError:
-        raise InputError(f"image_path={image_path!r} does not exist: give the path of an image file.") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"image_path={image_path!r} cannot be read as an image ({error}): try another file.") from None
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        raise InputError(f"image_path={image_path!r} cannot be read as an image ({first_line(error)}): {advice}.") from None
 
 
 def look(run: SmokeRun, loaded: Loaded, image_path: str) -> Look:
     """Classify one real image and picture its patch tokens. Raises InputError when the file cannot be read."""
-    path, image = _image_to_look_at(image_path)
+    path, image = image_to_look_at(image_path)
     transform, config = loaded.checkpoint.transform, loaded.network.config
-    pixels = transform(image)[None]
+    try:
+        pixels = transform(image)[None]
+    except ValueError as error:
+        raise InputError(f"{path} cannot be shown to the network ({error}): give another image.") from None
     with loaded.device.inference():
         hidden = loaded.network(pixels.to(loaded.device.torch_device))
         logits = loaded.head(hidden).float().cpu()

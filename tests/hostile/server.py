@@ -55,7 +55,7 @@ def run(case: Case, folder: Path) -> dict[str, Any]:
     said = io.StringIO()
     with redirect_stdout(said), redirect_stderr(said):
         try:
-            given = dict(case.make(folder))
+            given = {name: str(value) if isinstance(value, Path) else value for name, value in case.make(folder).items()}
             found = (refused if case.ends == "refused" else answered)(case, given, folder)
         except BaseException:
             found = {"traceback": traceback.format_exc()}
