@@ -4,14 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
 import pytest
 
-from ivit_helpers.record import SmokeParameters, read
+from ivit_helpers.record import RunFolder, SmokeParameters, read
 from ivit_helpers.report import execute
 from ivit_helpers.report.ending import NAMES, Stop
+from ivit_helpers.report.page import write_index
 
 PATIENCE = 120  # seconds to wait for a process that should end at once
 
@@ -51,3 +53,23 @@ def test_a_signal_before_the_kernel_starts_is_not_lost(tmp_path):
     assert found.status == "incomplete"
     assert found.reason.startswith("stopped by SIGTERM; ")
     assert not psutil.Process().children(), "a kernel was started"
+
+
+def test_a_batch_that_was_killed_is_seen_by_the_next_run_and_leaves_no_kernel(tmp_path):
+    socket_folders = Path(tempfile.gettempdir())
+    command = [sys.executable, "-m", "ivit_helpers", "run", "smoke", "-p", "device=cpu", "-p", "model=random:300m-448"]
+    process = subprocess.Popen([*command, "--out", str(tmp_path / "run")], stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2])
+    while not (tmp_path / "run" / "smoke.json").exists():
+        assert process.poll() is None
+    kernels = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    assert not psutil.wait_procs(kernels, timeout=PATIENCE)[1], "a kernel is left"
+    assert list(socket_folders.glob(f"ivit-{process.pid}-*"))
+    found = execute.run_notebook("smoke", SmokeParameters(device="cpu"), tmp_path / "next", Stop(signal.SIGTERM))
+    assert found.status == "incomplete"
+    assert not list(socket_folders.glob(f"ivit-{process.pid}-*")), "the killed run's sockets are left"
+    assert "Did not finish: it has not reached its conclusion" in write_index(tmp_path).read_text()
+    begun = RunFolder(SmokeParameters(out=str(tmp_path / "run")))
+    assert read(begun.set_aside / "smoke.json").status == "incomplete"
+    begun.close()
