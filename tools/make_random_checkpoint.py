@@ -21,7 +21,7 @@ from torch.serialization import set_default_mmap_options, skip_data
 from tqdm import tqdm
 
 from ivit_helpers.model.network import SHAPES, InternViT, InternViTConfig
-from ivit_helpers.weights.random_weights import random_tensor
+from ivit_helpers.weights.random_weights import normal_pool, random_tensor
 
 DTYPE, SAFETENSORS_DTYPE = torch.bfloat16, "BF16"
 Draw = Callable[[str], Tensor]
@@ -65,10 +65,10 @@ def empty_tensors(config: InternViTConfig) -> dict[str, Tensor]:
 
 def counting(progress: "tqdm[None]", like: dict[str, Tensor]) -> Draw:
     """A function that draws the tensor of a name, the same for every format, and moves the progress bar."""
-    numbers = {name: number for number, name in enumerate(like)}
+    numbers, pool = {name: number for number, name in enumerate(like)}, normal_pool().to(DTYPE)
 
     def draw(name: str) -> Tensor:
-        tensor = random_tensor(name, like[name], torch.Generator().manual_seed(numbers[name]), DTYPE)
+        tensor = random_tensor(name, like[name].shape, numbers[name], pool)
         progress.update(tensor.nbytes)
         return tensor
 
