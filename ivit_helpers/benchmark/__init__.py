@@ -2,20 +2,10 @@
 
 from ivit_helpers.benchmark.ceilings import ceilings
 from ivit_helpers.benchmark.implementations import implementations
-from ivit_helpers.benchmark.questions import (
-    agreement_table,
-    begin,
-    check_agreement,
-    check_inputs,
-    headline,
-    measure,
-    memory_and_ratio_figures,
-    published_table,
-    speed_figures,
-)
-from ivit_helpers.measure import timing_table
+from ivit_helpers.benchmark.questions import agreement_table, begin, check_agreement, check_inputs, headline, measure, trust
+from ivit_helpers.benchmark.shown import limit_figures, memory_and_ratio_figures, numbers, speed_figures, which_batch
 
 __all__ = [
-    "agreement_table", "begin", "ceilings", "check_agreement", "check_inputs", "headline", "implementations", "measure",
-    "memory_and_ratio_figures", "published_table", "speed_figures", "timing_table",
+    "agreement_table", "begin", "ceilings", "check_agreement", "check_inputs", "headline", "implementations", "limit_figures", "measure",
+    "memory_and_ratio_figures", "numbers", "speed_figures", "trust", "which_batch",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from ivit_helpers.record import BenchmarkRow
+from ivit_helpers.record import BenchmarkRecord, BenchmarkRow
 from ivit_helpers.report import Figure, Theme, draw
 
 MARKERS, LINES = "osD^v", ("-", "--", "-.", ":")
@@ -72,6 +72,37 @@ def throughput(rows: Sequence[BenchmarkRow], published: Sequence[Mapping[str, An
     alt = _said(rows, lambda row: row.images_per_s, "images per second")
     lines = [f"{line['label']}: {line['images_per_s']}" for line in published]
     return draw(plot, "Throughput against batch size", alt + (f" Published, not measured here: {'; '.join(lines)}." if lines else ""))
+
+
+def roofline(record: BenchmarkRecord, published: Sequence[Mapping[str, Any]] = ()) -> Figure:
+    """Images per second against batch size under the two bounds: the memory's, by the weights, and the arithmetic's."""
+    limits, model = record.limits, record.model
+    assert limits is not None
+    assert model is not None
+    computing = 1e12 * limits.tflops_of_bound / model.flops_per_image
+    reading = 1e9 * limits.gb_per_s_of_bound / model.bytes if limits.gb_per_s_of_bound else None
+    sizes = np.array(_sizes(record.rows))
+
+    def plot(axes: Axes, theme: Theme) -> None:
+        wide = np.geomspace(sizes.min(), sizes.max(), 50) if len(sizes) > 1 else np.array([sizes[0] / 2, sizes[0] * 2])
+        axes.plot(wide, np.full(len(wide), computing), color=theme.ink, linewidth=1.2, label="arithmetic bound")
+        if reading:
+            axes.plot(wide, reading * wide, color=theme.ink, linewidth=1.2, linestyle="--", label="memory bound")
+        _lines(axes, theme, record.rows, lambda row: row.images_per_s)
+        for number, line in enumerate(published):
+            own = [(int(size), speed) for size, speed in line["images_per_s"].items() if sizes.min() <= int(size) <= sizes.max()]
+            if own:
+                axes.plot(*zip(*own, strict=True), "x+*1"[number % 4], color=theme.series[-1], label=f"{line['label']} (published)")
+        _batch_axis(axes, _sizes(record.rows))
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.set_ylabel("images/s")
+        axes.legend()
+
+    said = f"Arithmetic bound {computing:.4g} images per second. "
+    said += f"Memory bound {reading:.4g} for each image of a batch. " if reading else ""
+    said += _said(record.rows, lambda row: row.images_per_s, "images per second")
+    return draw(plot, "How far from what this device could do", said)
 
 
 def latency(rows: Sequence[BenchmarkRow]) -> Figure:

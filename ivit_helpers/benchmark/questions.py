@@ -8,9 +8,12 @@ from itertools import accumulate, chain
 import numpy as np
 import pandas as pd
 
-from ivit_helpers.benchmark import figures
+from ivit_helpers.benchmark.around import joules_per_image, transfer, transfer_table
 from ivit_helpers.benchmark.ceilings import Ceilings
+from ivit_helpers.benchmark.compliance import DISTINCT, check_compliance, examine
+from ivit_helpers.benchmark.frontier import LONGEST_CALL_S, frontier, swept_sizes
 from ivit_helpers.benchmark.implementations import BASELINE
+from ivit_helpers.benchmark.products import Products
 from ivit_helpers.device import dtype_name
 from ivit_helpers.measure import (
     AGREEMENT,
@@ -27,11 +30,12 @@ from ivit_helpers.measure import (
     sweep,
     watched,
 )
-from ivit_helpers.model import published_speeds
 from ivit_helpers.record import BenchmarkParameters, BenchmarkRecord, BenchmarkRow, Ratio, Run
-from ivit_helpers.report import Facts, SideBySide, Table, facts
+from ivit_helpers.report import Facts, Table, Together, facts
 from ivit_helpers.weights import Loaded
 
+PRODUCTS = "products"
+"""The name of the network's own products alone among what is timed"""
 RESAMPLES = 2000
 NAMED = 2  # of several unsteady configurations
 Judged = Mapping[str, Agreement | str]
@@ -73,19 +77,27 @@ def measure(
 ) -> list[BenchmarkRow]:
     """Sweep the batch sizes over the implementations that agree with the reference; the others stay as rows with the reason."""
     allowed = {name: forward for name, forward in forwards.items() if _passed(judged[name])}
+    sizes = _batch_sizes(run, allowed, loaded, asked)
+    beside: dict[str, Forward] = {PRODUCTS: Products(loaded.network)} if allowed else {}
     with watched(loaded.device) as watch:
-        series = sweep(
-            allowed, lambda size: pixel_batch(loaded, size), asked.batch_sizes, loaded.device,
+        timed = sweep(
+            allowed | beside, lambda size: pixel_batch(loaded, size), sizes, loaded.device,
             warmup=asked.warmup, repeats=asked.repeats, seconds=asked.seconds,
         )  # fmt: skip
+    products = {one.batch_size: one for one in timed if one.implementation == PRODUCTS}
+    series = [one for one in timed if one.implementation != PRODUCTS]
     series += [
-        Series(name, size, error=f"refused before timing: {judged[name]}")
-        for size in asked.batch_sizes
-        for name in forwards
-        if name not in allowed
+        Series(name, size, error=f"refused before timing: {judged[name]}") for size in sizes for name in forwards if name not in allowed
     ]
     series.sort(key=lambda one: (one.batch_size, list(forwards).index(one.implementation)))
-    rows = [_row(one, series, loaded, judged[one.implementation], limits) for one in series]
+    alone = [one.row(dtype_name(loaded.dtype), loaded.network.config.flops_per_image) for one in products.values()]
+    best_products = max((row.tflops for row in alone if row.tflops), default=None)
+    run.note(products=alone, limits=limits.limits(best_products))
+    rows = [_row(one, series, products, loaded, judged[one.implementation]) for one in series]
+    for row in rows:
+        row.bound_images_per_s = limits.bound(row.batch_size, best_products)
+        row.share_of_bound = row.images_per_s and row.images_per_s / row.bound_images_per_s
+        row.share_of_vendor_peak = row.tflops / limits.vendor if row.tflops and limits.vendor else None
     _keep(run, rows)
     _check_speeds(run, rows)
     run.note(conditions=watch.conditions)
@@ -94,10 +106,28 @@ def measure(
     return rows
 
 
+def _batch_sizes(run: Run[BenchmarkRecord], allowed: Mapping[str, Forward], loaded: Loaded, asked: BenchmarkParameters) -> Sequence[int]:
+    """The batch sizes to measure: as asked for, or up to the largest batch that fits with the first implementation."""
+    if asked.batch_sizes != "auto":
+        return asked.batch_sizes
+    if not allowed:
+        return [1]
+    window = asked.seconds / WINDOWS  # on a CPU, time ends before memory does
+    longest_s = window if loaded.device.uses_host_memory else LONGEST_CALL_S
+    found = frontier(next(iter(allowed.values())), lambda size: pixel_batch(loaded, size), loaded.device, longest_s)
+    run.note(frontier=found)
+    return swept_sizes(found) or [1]
+
+
 def _keep(run: Run[BenchmarkRecord], rows: Sequence[BenchmarkRow]) -> None:
     run.note(rows=rows)
     run.table("rows", pd.json_normalize([row.model_dump(exclude={"samples_ms", "windows"}) for row in rows]))
     samples = [(row.implementation, row.batch_size, call, sample) for row in rows for call, sample in enumerate(row.samples_ms, 1)]
+    kept = {row.batch_size: row.kept_bytes for row in rows if row.kept_bytes}
+    if kept:
+        run.caveat(
+            f"Memory was not given back: {', '.join(f'{size / 2**20:.1f} MiB after batch {batch}' for batch, size in kept.items())}."
+        )
     run.table("samples", pd.DataFrame(samples, columns=["implementation", "batch_size", "call", "milliseconds"]))
 
 
@@ -120,6 +150,24 @@ def _check_speeds(run: Run[BenchmarkRecord], rows: Sequence[BenchmarkRow]) -> No
         run.check("utilisation is possible", max(shares) <= 1, detail)
 
 
+def trust(run: Run[BenchmarkRecord], forwards: Mapping[str, Forward], rows: Sequence[BenchmarkRow], loaded: Loaded) -> Together:
+    """Was the network really computed, and what is around the computation? Of the implementation that is reported on."""
+    row = best(rows)
+    if row is None:
+        return Together(check_compliance(run, None))
+    forward, device = forwards[row.implementation], loaded.device
+    batches, other = ([pixel_batch(loaded, row.batch_size, seed + number) for number in range(DISTINCT)] for seed in (0, 1000))
+    answered = check_compliance(run, examine(forward, batches, other, device))
+    found = []
+    for size in sorted({one.batch_size for one in rows if one.was_measured and one.implementation == row.implementation}):
+        pixels = pixel_batch(loaded, size)
+        copied = transfer(forward, pixels, device)
+        if copied:
+            found.append(copied.model_copy(update={"joules_per_image": joules_per_image(forward, pixels, device)}))
+    run.note(transfers=found)
+    return Together(answered, transfer_table(found))
+
+
 def _windows(row: BenchmarkRow) -> str:
     """The throughput of the last windows, in words."""
     ends = list(accumulate(row.windows))
@@ -131,31 +179,34 @@ def _passed(judgement: Agreement | str) -> bool:
     return isinstance(judgement, Agreement) and judgement.passed
 
 
-def _row(one: Series, series: Sequence[Series], loaded: Loaded, judgement: Agreement | str, limits: Ceilings) -> BenchmarkRow:
+def _row(one: Series, series: Sequence[Series], products: Mapping[int, Series], loaded: Loaded, judgement: Agreement | str) -> BenchmarkRow:
     row = BenchmarkRow(**one.row(dtype_name(loaded.dtype), loaded.network.config.flops_per_image).model_dump())
     if isinstance(judgement, Agreement):
         row.relative_error = judgement.error
-    if row.tflops:
-        row.share_of_vendor_peak = row.tflops / limits.vendor if limits.vendor else None
-        row.share_of_measured_matmul = row.tflops / limits.measured
+    row.kept_bytes = one.kept_bytes
     baseline = next((other for other in series if (other.implementation, other.batch_size) == (BASELINE, one.batch_size)), None)
-    if baseline and one is not baseline and not one.error and not baseline.error:
-        row.ratio = _ratio(paired_ratios(one, baseline))
+    if one is not baseline:
+        row.ratio = _ratio(one, baseline)
+    row.products = _ratio(one, products.get(one.batch_size))
+    row.share_of_measured_matmul = row.products.median if row.products else None
     return row
 
 
-def _ratio(windows: Sequence[Sequence[float]]) -> Ratio:
-    """The median of the round by round ratios to the baseline, with the wider of two 95 % intervals.
+def _ratio(one: Series, baseline: Series | None) -> Ratio | None:
+    """The median of the round by round ratios to the baseline, with the wider of two 95 % intervals; None where one was not measured.
 
     One is from the windows' medians and one resamples the rounds (bootstrap): three windows can agree by luck, and rounds that follow
     each other are alike.
     """
+    if baseline is None or one.error or baseline.error or not one.windows_s:
+        return None
+    windows = paired_ratios(one, baseline)
     rounds = list(chain.from_iterable(windows))
     median = statistics.median(rounds)
     low, high = interval([statistics.median(window) for window in windows]) or (0.0, math.inf)
     drawn = np.median(np.random.default_rng(0).choice(rounds, (RESAMPLES, len(rounds))), axis=1)
     least, most = np.percentile(drawn, [2.5, 97.5]).tolist()
-    return Ratio(baseline=BASELINE, median=median, low=min(low, least), high=max(high, most), n=len(rounds))
+    return Ratio(baseline=baseline.implementation, median=median, low=min(low, least), high=max(high, most), n=len(rounds))
 
 
 def best(rows: Sequence[BenchmarkRow]) -> BenchmarkRow | None:
@@ -172,7 +223,8 @@ def headline(rows: Sequence[BenchmarkRow]) -> str:
         return "Nothing could be measured"
     how = f"{row.implementation}, {row.dtype}, {row.latency_ms.n} calls"
     speed = f"{row.images_per_s:.2f} images/s ({interval_in_words(row.images_per_s_low, row.images_per_s_high)})"
-    return f"{speed} at batch {row.batch_size} ({how}){_compared(row)}"
+    share = f", {row.share_of_bound:.0%} of what this device could do at that batch size" if row.share_of_bound else ""
+    return f"{speed} at batch {row.batch_size} ({how}){share}{_compared(row)}"
 
 
 def _compared(row: BenchmarkRow) -> str:
@@ -183,24 +235,3 @@ def _compared(row: BenchmarkRow) -> str:
     if row.ratio.holds_1:
         return f", no difference from {BASELINE} seen ({row.ratio.median:.2f} times as fast, {within})"
     return f", {row.ratio.median:.2f} times as fast as {BASELINE} beside it ({within})"
-
-
-def speed_figures(rows: Sequence[BenchmarkRow], loaded: Loaded) -> SideBySide:
-    """Throughput, beside what is published for the same network, and every timed call."""
-    return SideBySide(figures.throughput(rows, published_speeds(loaded.network.config)), figures.latency(rows))
-
-
-def memory_and_ratio_figures(rows: Sequence[BenchmarkRow], loaded: Loaded) -> SideBySide:
-    """Peak memory, and the speed relative to transformers where that was measured beside the others."""
-    shown = [figures.memory(rows, loaded.device.total_memory(), loaded.device.memory_measured)]
-    return SideBySide(*shown, *([figures.ratios(rows, BASELINE)] if any(row.ratio for row in rows) else []))
-
-
-def published_table(loaded: Loaded) -> Table:
-    """The published figures for exactly this network, with their sources."""
-    lines = [
-        {"published by others, not measured here": line["label"], "batch": size, "images/s": f"{speed:g}", "source": line["source"]}
-        for line in published_speeds(loaded.network.config)
-        for size, speed in line["images_per_s"].items()
-    ]
-    return Table(lines or [{"published figures": "none is known for this network; those for InternViT-6B-224px do not apply to it"}])

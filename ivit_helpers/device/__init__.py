@@ -10,16 +10,16 @@ from ivit_helpers.device.selection import batch_environment, may_be_wanted, may_
 
 if TYPE_CHECKING:
     from ivit_helpers.device.cpu import host, host_peak, reset_host_peak
-    from ivit_helpers.device.device import Device, dtype_name
+    from ivit_helpers.device.device import Device, dtype_name, is_out_of_memory
     from ivit_helpers.device.environment import describe
 
 __all__ = [
-    "Device", "batch_environment", "describe", "dtype_name", "host", "host_peak", "may_be_wanted",
+    "Device", "batch_environment", "describe", "dtype_name", "host", "host_peak", "is_out_of_memory", "may_be_wanted",
     "may_start_a_driver", "reset_host_peak", "select",
 ]  # fmt: skip
 
 _NEEDS_TORCH = {
-    "Device": "device", "dtype_name": "device", "describe": "environment",
+    "Device": "device", "dtype_name": "device", "is_out_of_memory": "device", "describe": "environment",
     "host": "cpu", "host_peak": "cpu", "reset_host_peak": "cpu",
 }  # fmt: skip
 

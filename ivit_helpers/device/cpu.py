@@ -109,6 +109,9 @@ class CPU(Device):
     def peak_memory(self) -> int | None:
         return host_peak()
 
+    def allocated_memory(self) -> int | None:
+        return None
+
     def release_memory(self) -> None:
         """Nothing is cached."""
 

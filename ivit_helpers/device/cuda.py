@@ -22,6 +22,15 @@ class CUDA(Device):
         "H100": {"data sheet": 989.4},
         "H200": {"data sheet": 989.4},
     }
+    bandwidths: ClassVar[Mapping[str, float]] = {
+        "A100-SXM4-40GB": 1555.0,
+        "A100-PCIE-40GB": 1555.0,
+        "A100 80GB PCIe": 1935.0,
+        "A100-SXM4-80GB": 2039.0,
+        "H100 PCIe": 2000.0,
+        "H100": 3350.0,
+        "H200": 4800.0,
+    }
     variables = ("CUDA_LAUNCH_BLOCKING", "CUDA_VISIBLE_DEVICES", "PYTORCH_CUDA_ALLOC_CONF")
     blocking_variable = "CUDA_LAUNCH_BLOCKING"
 
@@ -33,16 +42,26 @@ class CUDA(Device):
     def why_absent(cls) -> str:
         return "" if torch.cuda.is_available() else "torch finds no CUDA device: check `nvidia-smi` and that torch is a CUDA build."
 
-    def other_processes(self) -> list[str] | None:
-        """From nvidia-smi, which lists processes of this container only."""
-        asked = ["--id", str(self.torch_device.index or 0), "--query-compute-apps=pid,process_name,used_memory", "--format=csv,noheader"]
+    def _asked(self, query: str) -> list[str] | None:
+        """What nvidia-smi answers of this card, line by line; None where it does not."""
+        words = ["nvidia-smi", "--id", str(self.torch_device.index or 0), query, "--format=csv,noheader,nounits"]
         try:
-            done = subprocess.run(["nvidia-smi", *asked], capture_output=True, text=True, timeout=20, check=False)
+            done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
         except (OSError, subprocess.TimeoutExpired):
             return None
-        if done.returncode:
+        return None if done.returncode else [line.strip() for line in done.stdout.splitlines() if line.strip()]
+
+    def power_watts(self) -> float | None:
+        try:
+            return float((self._asked("--query-gpu=power.draw") or [""])[0])
+        except ValueError:
             return None
-        listed = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+
+    def other_processes(self) -> list[str] | None:
+        """From nvidia-smi, which lists processes of this container only. Memory is in MiB."""
+        listed = self._asked("--query-compute-apps=pid,process_name,used_memory")
+        if listed is None:
+            return None
         return [line for line in listed if line.partition(",")[0] != str(os.getpid())]
 
     @classmethod

@@ -51,6 +51,8 @@ class Device:
     uses_host_memory: ClassVar[bool] = False
     peaks: ClassVar[Mapping[str, Mapping[str, float]]] = {}
     """Dense 16-bit matrix peaks in TFLOP/s, by their source, for each device name. The longest key that a name contains counts"""
+    bandwidths: ClassVar[Mapping[str, float]] = {}
+    """The vendor's memory bandwidth in GB/s (10^9 bytes) for each device name; the longest key that a name contains counts"""
     matmul_side: ClassVar[int] = 8192
     """Side of the square matrix product that is measured as a practical limit"""
     variables: ClassVar[tuple[str, ...]] = ()
@@ -157,6 +159,10 @@ class Device:
         """Most bytes allocated on the card since the reset; None where nobody counts them."""
         return int(self._module.max_memory_allocated(self.torch_device))
 
+    def allocated_memory(self) -> int | None:
+        """Bytes allocated on the card now; None where nobody counts them."""
+        return int(self._module.memory_allocated(self.torch_device))
+
     def release_memory(self) -> None:
         """Give cached blocks back to the driver, so that one configuration's memory does not count against the next."""
         self._module.empty_cache()
@@ -172,6 +178,15 @@ class Device:
         """Dense 16-bit matrix peaks in TFLOP/s by their source; empty for a device that has no published peak."""
         keys = [key for key in self.peaks if key in self.name]
         return dict(self.peaks[max(keys, key=len)]) if keys else {}
+
+    def peak_gb_per_s(self) -> float | None:
+        """The vendor's memory bandwidth in GB/s (10^9 bytes); None for a device whose bandwidth is not known."""
+        keys = [key for key in self.bandwidths if key in self.name]
+        return self.bandwidths[max(keys, key=len)] if keys else None
+
+    def power_watts(self) -> float | None:
+        """What the card takes now, in watts; None where nobody says."""
+        return None
 
     def state(self) -> dict[str, str]:
         """Free memory, and what the vendor's tool says of the card now."""

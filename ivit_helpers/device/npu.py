@@ -117,6 +117,12 @@ class NPU(Device):
     def vendor_state(self) -> dict[str, str]:
         return npu_smi.of_card(self.torch_device.index or 0)
 
+    def power_watts(self) -> float | None:
+        try:
+            return float(npu_smi.of_card(self.torch_device.index or 0, ["npu_power_w"]).get("npu_power_w", ""))
+        except ValueError:
+            return None
+
     def other_processes(self) -> list[str] | None:
         return npu_smi.processes(self.torch_device.index or 0)
 

@@ -3,7 +3,7 @@
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 # Field of the record -> the forms to ask, and the keys that versions of the tool have used for it.
 FIELDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -58,15 +58,16 @@ def processes(index: int) -> list[str] | None:
     return found
 
 
-def of_card(index: int) -> dict[str, str]:
+def of_card(index: int, wanted: Sequence[str] = tuple(FIELDS)) -> dict[str, str]:
     """Memory, power, temperature, utilisation, firmware and health of a card by its logical number; absent values are left out."""
     listed = cards(_asked("info", "-m"))
     if index >= len(listed):
         return {}
     npu, chip = listed[index]
-    answers = {form: pairs(_asked("info", "-t", form, "-i", npu, "-c", chip)) for form in {form for form, _ in FIELDS.values()}}
+    fields = {name: FIELDS[name] for name in wanted}
+    answers = {form: pairs(_asked("info", "-t", form, "-i", npu, "-c", chip)) for form in {form for form, _ in fields.values()}}
     found = {}
-    for name, (form, keys) in FIELDS.items():
+    for name, (form, keys) in fields.items():
         value = next((answers[form][key] for key in (key.replace(" (", "(") for key in keys) if key in answers[form]), None)
         if value and value not in {"-", "NA", "N/A"}:
             found[name] = value

@@ -39,6 +39,8 @@ class Series:
     windows_s: list[list[float]] = field(default_factory=list)
     """Seconds of every timed call, window by window"""
     peak_memory_bytes: int | None = None
+    kept_bytes: int | None = None
+    """Device memory that was not given back when all implementations had been timed at this batch size"""
     error: str = ""
 
     @property
@@ -174,12 +176,16 @@ def sweep(
     """
     measured: list[Series] = []
     for size in batch_sizes:
+        before = device.allocated_memory()
         try:
-            pixels = batch(size)
+            series = alternating(forwards, batch(size), device, warmup=warmup, repeats=repeats, seconds=seconds)
         except RuntimeError as error:
-            measured += [Series(name, size, error=device.explain(error)) for name in forwards]
-            continue
-        measured += alternating(forwards, pixels, device, warmup=warmup, repeats=repeats, seconds=seconds)
+            series = [Series(name, size, error=device.explain(error)) for name in forwards]
+        device.release_memory()
+        after = device.allocated_memory()
+        for one in series:
+            one.kept_bytes = None if before is None or after is None else after - before
+        measured += series
     return measured
 
 
@@ -191,9 +197,9 @@ def paired_ratios(one: Series, other: Series) -> list[list[float]]:
     return [[theirs / ours for ours, theirs in zip(mine, yours, strict=True)] for mine, yours in windows]
 
 
-def pixel_batch(loaded: Loaded, size: int) -> Tensor:
-    """`size` synthetic images (size, 3, side, side) on the device, in the network's dtype."""
-    pixels = synthetic_pixels(size, loaded.network.config.image_size)
+def pixel_batch(loaded: Loaded, size: int, seed: int = 0) -> Tensor:
+    """`size` synthetic images (size, 3, side, side) on the device, in the network's dtype; others for every seed."""
+    pixels = synthetic_pixels(size, loaded.network.config.image_size, seed)
     return pixels.to(loaded.device.torch_device, loaded.dtype)
 
 
@@ -216,7 +222,11 @@ def _shown(row: TimingRow) -> dict[str, str]:
         "TFLOP/s": number(row.tflops, 3),
     }
     if isinstance(row, BenchmarkRow):
-        shares = {"of vendor peak": row.share_of_vendor_peak, "of measured matmul": row.share_of_measured_matmul}
+        shares = {
+            "of vendor peak": row.share_of_vendor_peak,
+            "of products alone": row.share_of_measured_matmul,
+            "of bound": row.share_of_bound,
+        }
         shown |= {heading: number(share and 100 * share, 1, " %") for heading, share in shares.items()}
         shown["relative error"] = NOTHING if row.relative_error is None else f"{row.relative_error:.1e}"
     return shown | {"failed with": row.error or ""}

@@ -37,6 +37,10 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, (int, str)) and not isinstance(value, bool) else value
 
 
+def _as_list_or_auto(value: Any) -> Any:
+    return value if value == "auto" else _as_list(value)
+
+
 def _known_device(value: str) -> str:
     if may_be_wanted(value):
         return value
@@ -45,6 +49,7 @@ def _known_device(value: str) -> str:
 
 Whole = Annotated[int, BeforeValidator(_from_text)]
 Truth = Annotated[bool, BeforeValidator(_from_text)]
+Sizes = Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1)]
 Seconds = Annotated[float, BeforeValidator(_from_text)]
 Implementation = Literal["fused", "plain", "transformers"]
 
@@ -96,8 +101,10 @@ class SmokeParameters(Parameters):
 class BenchmarkParameters(Parameters):
     """How fast, how close to the limit, against whom?"""
 
-    batch_sizes: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], BeforeValidator(_as_list)] = Field(
-        [1, 4, 8], min_length=1, description="batch sizes to sweep, a list of whole numbers from 1 to 4096"
+    batch_sizes: Annotated[Sizes | Literal["auto"], BeforeValidator(_as_list_or_auto)] = Field(
+        [1, 4, 8],
+        description='batch sizes to sweep, a list of whole numbers from 1 to 4096, or "auto": powers of two up to the largest batch that '
+        "fits, which is found first",
     )
     implementations: Annotated[list[Implementation], BeforeValidator(_as_list)] = Field(
         ["fused", "plain", "transformers"],
@@ -118,7 +125,8 @@ class BenchmarkParameters(Parameters):
 
     def longest_cell_s(self, images: int) -> int:
         """Ten windows of each configuration, and as much again for its untimed calls, are added."""
-        return super().longest_cell_s(images) + math.ceil(20 * self.seconds * len(self.batch_sizes) * len(self.implementations))
+        sizes = 13 if self.batch_sizes == "auto" else len(self.batch_sizes)  # powers of two up to 4096
+        return super().longest_cell_s(images) + math.ceil(20 * self.seconds * sizes * len(self.implementations))
 
 
 class AccuracyParameters(Parameters):

@@ -10,7 +10,20 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from ivit_helpers.errors import InputError
 from ivit_helpers.paths import printable
-from ivit_helpers.record.rows import AccuracyRow, BenchmarkRow, Check, Conditions, ModelFacts, Provenance, SmokeRow, plain
+from ivit_helpers.record.rows import (
+    AccuracyRow,
+    BenchmarkRow,
+    Check,
+    Conditions,
+    Frontier,
+    Limits,
+    ModelFacts,
+    Provenance,
+    SmokeRow,
+    TimingRow,
+    Transfer,
+    plain,
+)
 
 Status = Literal["passed", "not_judged", "failed", "incomplete"]
 SYMBOLS = {"passed": "✓", "not_judged": "?", "failed": "✗", "skipped": "–", "incomplete": "✗"}
@@ -136,6 +149,10 @@ class BenchmarkRecord(Record):
     notebook: Literal["benchmark"] = "benchmark"
     rows: list[BenchmarkRow] = []
     conditions: Conditions | None = None
+    limits: Limits | None = None
+    frontier: Frontier | None = Field(None, description="null unless batch_sizes is auto")
+    transfers: list[Transfer] = Field([], description="empty on a CPU, which copies nothing")
+    products: list[TimingRow] = Field([], description="the network's own matrix products alone, timed in turn with the rows")
 
 
 class AccuracyRecord(Record):

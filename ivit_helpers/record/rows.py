@@ -141,12 +141,60 @@ class TimingRow(Part):
         return self.images_per_s is not None
 
 
+class Limits(Part):
+    """What the device could do at most. Bandwidths are in GB/s of 10^9 bytes, reading and writing together."""
+
+    vendor_tflops: dict[str, float] = Field(description="dense 16-bit peaks by their source; empty where none is published")
+    square_matmul_tflops: float = Field(description="a large square product, measured in this run")
+    products_tflops: float | None = Field(description="the best of the network's own products alone, measured in this run")
+    vendor_gb_per_s: float | None = Field(description="null where none is known")
+    copied_gb_per_s: float | None = Field(description="a large copy within the device's memory, measured in this run")
+    tflops_of_bound: float = Field(description="the one that bounds are computed with: the vendor's, else the best that was measured")
+    gb_per_s_of_bound: float | None = Field(description="the same of bandwidth; null where the weights may stay in a cache")
+
+
+class BatchTried(Part):
+    """One batch size that was tried in the search for the largest one."""
+
+    batch_size: int
+    fits: bool
+    seconds: float | None = Field(None, description="of the call, which is the first of its size")
+    peak_bytes: int | None = Field(None, description="device memory; on the CPU the process's resident size")
+    asked_bytes: int | None = Field(None, description="what the failed allocation asked for, where the error says so")
+    error: str | None = None
+
+
+class Frontier(Part):
+    """The largest batch that fits into the memory."""
+
+    largest: int = Field(description="images; 0 where not even one fits")
+    exact: bool = Field(description="whether one image more was tried and failed")
+    ended: str = Field(description="why the search ended, in words")
+    tried: list[BatchTried]
+
+
+class Transfer(Part):
+    """What is around the computation of one batch; no time in the rows contains it."""
+
+    batch_size: int
+    copy_in_ms: float = Field(description="a batch of pixels from pageable host memory to the device, median")
+    copy_out_ms: float = Field(description="its last hidden state back, median")
+    joules_per_image: float | None = Field(None, description="mean power times the time of an image; null where the card does not say")
+
+
 class BenchmarkRow(TimingRow):
     """A row of a sweep."""
 
     relative_error: float | None = Field(None, description="of the last hidden state against the wider reference, on one image")
     share_of_vendor_peak: float | None = Field(None, description="tflops over the vendor's dense peak, 0 to 1")
-    share_of_measured_matmul: float | None = Field(None, description="tflops over the matrix product measured in the same run")
+    share_of_measured_matmul: float | None = Field(
+        None,
+        description="its speed over that of the same products alone (in records without `limits`: over that of a square product)",
+    )
+    products: Ratio | None = Field(None, description="how many times as fast as the network's own products alone, timed in turn with it")
+    bound_images_per_s: float | None = Field(None, description="what the device cannot exceed at this batch size, by `limits`")
+    share_of_bound: float | None = Field(None, description="images_per_s over that bound, 0 to 1")
+    kept_bytes: int | None = Field(None, description="device memory that was not given back after this batch size; null on a CPU")
     ratio: Ratio | None = None
 
 
