@@ -40,24 +40,41 @@ class Apart:
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection[Any, Any] | None = None
         self._turn = threading.Lock()
+        self._failed: dict[tuple[Any, ...], str] = {}
 
-    def call(self, function: str, *given: Any) -> bytes:
-        """What `module:function` of this wing gives for arguments that JSON can hold. Raises ParserError."""
+    def call(self, function: str, *given: Any, unit: tuple[Any, ...] = ()) -> bytes:
+        """What `module:function` of this wing gives for arguments that JSON can hold. Raises ParserError.
+
+        unit: what is parsed as one, for example a row group; where it has failed once, it is not tried again.
+        """
+        if unit in self._failed:
+            raise ParserError(self._failed[unit])
+        try:
+            return self._call(function, given)
+        except ParserError as error:
+            if unit:
+                self._failed[unit] = str(error)
+            raise
+
+    def _call(self, function: str, given: tuple[Any, ...]) -> bytes:
         with self._turn:
             try:
-                pipe = self._started()
-                pipe.send_bytes(json.dumps([function, given]).encode())
-                if not pipe.poll(PATIENCE):
-                    raise ParserError(self._ended(f"gave no answer in {PATIENCE} s"))
-                answer: bytes = pipe.recv_bytes()
-            except (EOFError, OSError):
-                raise ParserError(self._ended()) from None
-            except BaseException:  # an answer that nobody waits for would be taken for that to the next call
-                self._ended()
+                answer = self._answered(json.dumps([function, given]).encode())
+            except BaseException as error:  # an answer that nobody waits for would be taken for that to the next call
+                ended = self._ended(f"gave no answer in {PATIENCE} s" if isinstance(error, TimeoutError) else "")
+                if isinstance(error, (EOFError, OSError)):
+                    raise ParserError(ended) from None
                 raise
         if answer[:1] == REFUSAL:
             raise ParserError(answer[1:].decode(errors="replace"))
         return answer[1:]
+
+    def _answered(self, request: bytes) -> bytes:
+        pipe = self._started()
+        pipe.send_bytes(request)
+        if not pipe.poll(PATIENCE):
+            raise TimeoutError
+        return pipe.recv_bytes()
 
     def _started(self) -> "Connection[Any, Any]":
         if self._pipe is None:
@@ -81,13 +98,15 @@ class Apart:
         if reason:
             process.kill()
         try:
-            code = process.wait(5)
+            code = process.wait(1)
         except subprocess.TimeoutExpired:
             process.kill()
             code = process.wait()
         if not reason and -code in {signal.SIGXCPU, signal.SIGKILL}:
             reason = f"took more than {SECONDS} s of processor time, or the system ended it to free memory"
-        return f"the process that parses it {reason or f'crashed (exit code {code}), most often at its limit of {self.memory // MIB:,} MiB'}"
+        return (
+            f"the process that parses it {reason or f'crashed (exit code {code}), most often at its limit of {self.memory // MIB:,} MiB'}"
+        )
 
 
 @functools.lru_cache(maxsize=4)

@@ -8,7 +8,24 @@ from ivit_helpers.images.regular import START, begins_like_an_image, open_regula
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 PACKED = frozenset(
-    {".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar", ".parquet", ".arrow", ".tfrecord", ".h5", ".hdf5", ".npz", ".lmdb"}
+    {
+        ".tar",
+        ".tgz",
+        ".gz",
+        ".bz2",
+        ".xz",
+        ".zst",
+        ".zip",
+        ".7z",
+        ".rar",
+        ".parquet",
+        ".arrow",
+        ".tfrecord",
+        ".h5",
+        ".hdf5",
+        ".npz",
+        ".lmdb",
+    }
 )
 """Suffixes of files that may hold images"""
 

@@ -48,7 +48,9 @@ def tree(top: Path) -> Tree:
         folder, around = waiting.pop()
         found.folders.append(folder)
         if len(found.folders) > MOST_FOLDERS:
-            raise InputError(f"{top} holds more than {MOST_FOLDERS:,} folders, links to folders included: give the folder of one image set.")
+            raise InputError(
+                f"{top} holds more than {MOST_FOLDERS:,} folders, links to folders included: give the folder of one image set."
+            )
         waiting += _read(folder, around, found)
     found.images.sort()
     return found

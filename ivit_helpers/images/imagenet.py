@@ -81,8 +81,10 @@ def real_labels(file: str = "") -> list[list[int]]:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"labels={str(path)!r} cannot be read as ReaL labels ({error}): give the published real.json.") from None
     lists = isinstance(found, list) and all(isinstance(right, list) for right in found)
-    if not lists or len(found) != VALIDATION_IMAGES or not all(
-        type(index) is int and 0 <= index < len(synsets()) for right in found for index in right
+    if (
+        not lists
+        or len(found) != VALIDATION_IMAGES
+        or not all(type(index) is int and 0 <= index < len(synsets()) for right in found for index in right)
     ):
         raise InputError(f"{path} does not hold {VALIDATION_IMAGES:,} lists of class indices: give the published real.json.")
     return list(found)

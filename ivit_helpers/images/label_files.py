@@ -86,4 +86,6 @@ def apply_labels(images: LabelledImages, written: dict[str, str], folder: Path) 
         raise InputError(f"None of the {len(written):,} images that the labels name is in {folder}: do the two belong together?")
     paths = [*images.paths, *(folder / name for name in absent)]
     found = named(images.name, paths, [labels.get(path.stem) for path in paths])
-    return replace(found, root=images.root, left_aside=images.left_aside, stored=images.stored and [*images.stored, *(Absent() for _ in absent)])
+    return replace(
+        found, root=images.root, left_aside=images.left_aside, stored=images.stored and [*images.stored, *(Absent() for _ in absent)]
+    )

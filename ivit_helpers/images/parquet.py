@@ -37,7 +37,8 @@ class ParquetCell:
 
     def read(self) -> bytes:
         """The cell's bytes. Raises ValueError where they cannot be read, FileNotFoundError where there are none."""
-        content = apart(self.memory).call("parquet_file:cell", os.fsencode(self.shard).hex(), self.column, self.group, self.row)
+        where = os.fsencode(self.shard).hex(), self.column, self.group
+        content = apart(self.memory).call("parquet_file:cell", *where, self.row, unit=where)
         if not content:
             raise FileNotFoundError
         return content[1:]

@@ -84,7 +84,9 @@ def _decoded(read: Any, part: str, value: Any) -> Any:
         return read()
     except UnicodeDecodeError:
         raw = value[part] if part else value
-        text = raw.cast(pyarrow.binary() if raw.type == pyarrow.string() else pyarrow.large_binary()).as_py().decode(errors="surrogateescape")
+        text = (
+            raw.cast(pyarrow.binary() if raw.type == pyarrow.string() else pyarrow.large_binary()).as_py().decode(errors="surrogateescape")
+        )
         return {part: text} if part else text
 
 

@@ -154,9 +154,10 @@ def _sort(member: tarfile.TarInfo, shard: Path, file: IO[bytes], found: Members)
             raise InputError(f"{shard} holds two images called {printable(key)}: each image must have a name of its own.")
         found.pictures[key] = (member.name, TarMember(shard, member.offset_data, member.size))
     elif place.suffix == ".cls":
-        if member.size > MOST_LABEL or key in found.labels:
-            raise InputError(f"{name} is {'a label of ' + format(member.size, ',') + ' bytes' if member.size > MOST_LABEL else 'there twice'}: "
-                             "give each image one label.")  # fmt: skip
+        if member.size > MOST_LABEL:
+            raise InputError(f"{name} has {member.size:,} bytes: a .cls member holds one class name of at most {MOST_LABEL:,}.")
+        if key in found.labels:
+            raise InputError(f"{shard} holds two labels called {printable(key)}: give each image one.")
         found.labels[key] = printable(_content(member, file, member.size).decode().strip())
     else:
         found.aside.append(classified(name, place, _content(member, file, START)))
