@@ -25,6 +25,7 @@ SECONDS = 120
 PATIENCE = 10 * SECONDS
 """Seconds until an answer is no longer waited for: a slow disk takes no processor time"""
 ANSWER, REFUSAL = b"a", b"r"
+ENVIRONMENT = {"ARROW_DEFAULT_MEMORY_POOL": "system"}  # pyarrow's own allocator reserves 1 GiB ahead, which counts against the limit
 START = "from ivit_helpers.images.apart import serve; serve()"
 
 
@@ -79,7 +80,7 @@ class Apart:
     def _started(self) -> "Connection[Any, Any]":
         if self._pipe is None:
             self._pipe, theirs = Pipe()
-            environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+            environment = os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
             words = [sys.executable, "-c", START, str(theirs.fileno()), str(self.memory)]
             self._process = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

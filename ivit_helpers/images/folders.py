@@ -5,6 +5,7 @@ folder that contains it is not followed, because the images there are read alrea
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,9 @@ from ivit_helpers.images.labelled_images import LabelledImages, named, printable
 from ivit_helpers.paths import DATA
 
 MOST_FOLDERS = 200_000
-"""Folders of one set: ImageNet-21k has 21,841, and links that lead to each other can multiply without end"""
+"""Folders of one set: ImageNet-21k has 21,841"""
+MOST_NAMES = 16
+"""Of one folder, by links: links that lead to each other multiply without end"""
 Identity = tuple[int, int]
 """Device and inode of a folder"""
 
@@ -29,6 +32,15 @@ class Tree:
     """Files with the suffix of an image, sorted"""
     aside: list[LeftAside] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
+    visits: Counter[Identity] = field(default_factory=Counter)
+
+    def visit(self, folder: Path, own: Identity) -> None:
+        """Count a folder. Raises InputError for too many, or too many names of one."""
+        self.folders.append(folder)
+        self.visits[own] += 1
+        if self.visits[own] > MOST_NAMES or len(self.folders) > MOST_FOLDERS:
+            many = f"{len(self.folders):,} folders" if self.visits[own] <= MOST_NAMES else f"more than {MOST_NAMES} links to one folder"
+            raise InputError(f"{self.top} holds {many} (at {self.name(folder)[:80]}): give the folder of one image set.")
 
     def leave(self, path: Path, reason: str, *, image: bool) -> None:
         """Name something that is not an image of the set."""
@@ -40,7 +52,7 @@ class Tree:
 
 
 def tree(top: Path) -> Tree:
-    """Read all folders below `top`. Raises InputError for more than MOST_FOLDERS of them."""
+    """Read all folders below `top`. Raises InputError for more than MOST_FOLDERS of them, or MOST_NAMES of one."""
     found = Tree(top)
     real = top.resolve()
     waiting = [(top, frozenset(map(_identity, (real, *real.parents))))]
@@ -81,6 +93,7 @@ def _read(folder: Path, around: frozenset[Identity], found: Tree) -> Iterator[tu
                 if own in around:
                     found.leave(path, "a link back to a folder that contains it", image=False)
                 else:
+                    found.visit(path, own)
                     yield path, around | {own}
             else:
                 _sort_file(path, entry, found)
@@ -106,7 +119,7 @@ def class_folders(folder: Path, name: str | None = None) -> LabelledImages:
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}: give class folders, a flat folder with labels=FILE, or parquet or tar files.")
     found = tree(folder)
-    names = {path.name: printable(path.name) for path in found.folders if path.parent == folder and path != folder}
+    names = {path.name: printable(path.name) for path in found.folders if path.parent == folder}
     inside = [path for path in found.images if path.parent != folder]
     if not inside:
         raise InputError(f"{folder} holds no class folders with images; expected {folder}/<class>/<image>.png or .jpg.")

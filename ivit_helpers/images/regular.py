@@ -28,8 +28,9 @@ def open_regular(path: Path) -> IO[bytes]:
 def read_bytes(path: Path, most: int) -> bytes:
     """A regular file's content. Raises ValueError where it is longer than `most` bytes, OSError where it cannot be read."""
     with open_regular(path) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
+        content = file.read(most + 1 if os.fstat(file.fileno()).st_size <= most else 0)
+        longer = len(content) > most or os.fstat(file.fileno()).st_size > most
+    if longer:
         raise ValueError(f"it has more than {most:,} bytes")
     return content
 

@@ -1,5 +1,6 @@
 """Images in tar files, read in place."""
 
+import os
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -106,6 +107,7 @@ class _Headers:
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
+        self.size = os.fstat(file.fileno()).st_size
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= MOST_HEADER:
@@ -118,6 +120,8 @@ class _Headers:
     def seek(self, position: int) -> int:
         if position < self.file.tell():
             raise tarfile.ReadError("a member that ends before it begins")
+        if position > self.size:
+            raise tarfile.ReadError("a member that ends after the file")
         return self.file.seek(position)
 
     def tell(self) -> int:
