@@ -124,21 +124,18 @@ def parquet_of(
     return make
 
 
-def repeated(content: bytes, name: str, rows: int = 100, times: int = 20) -> Callable[[Path], Mapping[str, Any]]:
-    """A parquet file whose one row group holds the same value in every row, stored once."""
+def repeated(content: bytes, name: str, rows: int = 300) -> Callable[[Path], Mapping[str, Any]]:
+    """A parquet file of less than 3 kB whose rows all hold the same values, each stored once."""
 
     def make(folder: Path) -> Mapping[str, Any]:
         import pyarrow
         from pyarrow import parquet
 
-        kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
-        cells = pyarrow.array([{"bytes": content, "path": name}] * rows, kind)
-        batch = pyarrow.record_batch({"image": cells, "label": pyarrow.array(["class 1"] * rows)})
-        options = {"dictionary_pagesize_limit": 2**24, "write_statistics": False}
-        with parquet.ParquetWriter(folder / "set.parquet", batch.schema, **options) as writer:
-            for _ in range(times):
-                writer.write_batch(batch, row_group_size=rows * times)
-        assert (folder / "set.parquet").stat().st_size < 300_000
+        once = [pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * rows, pyarrow.int32()), [value]) for value in (content, name)]
+        table = pyarrow.table({"image": pyarrow.StructArray.from_arrays(once, ["bytes", "path"]), "label": ["class 1"] * rows})
+        options = {"compression": "zstd", "dictionary_pagesize_limit": 2**24, "write_statistics": False, "store_schema": False}
+        parquet.write_table(table, folder / "set.parquet", **options)
+        assert (folder / "set.parquet").stat().st_size < 3_000
         return random_model(data=folder / "set.parquet")
 
     return make
