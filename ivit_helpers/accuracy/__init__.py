@@ -10,7 +10,7 @@ from ivit_helpers.accuracy.questions import (
     check_inputs,
     class_figures,
     headline,
-    journal,
+    journal_of,
     keep,
     left_out,
     mistakes,
@@ -20,6 +20,6 @@ from ivit_helpers.accuracy.questions import (
 )
 
 __all__ = [
-    "accounting_table", "accuracy_table", "against", "begin", "check_inputs", "class_figures", "headline", "journal", "keep", "left_out",
+    "accounting_table", "accuracy_table", "against", "begin", "check_inputs", "class_figures", "headline", "journal_of", "keep", "left_out",
     "mistakes", "name_classes", "overview", "pace", "predict", "published",
 ]  # fmt: skip

@@ -100,7 +100,7 @@ class Journal:
 
     def _open(self, mode: str) -> None:
         try:
-            self._file = self.path.open(mode)
+            self._file = self.path.open(mode, buffering=0)
         except OSError as error:
             raise self._unwritable(error) from None
 
@@ -111,12 +111,15 @@ class Journal:
         self._file.seek(length)
 
     def _write(self, content: Any) -> None:
-        assert self._file
+        file, rest = self._file, _line(content)
+        assert file
         try:
-            self._file.write(_line(content))
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
         except OSError as error:
+            file.close()
+            self._file = None
             raise self._unwritable(error) from None
 
     def _unwritable(self, error: OSError) -> InputError:

@@ -103,7 +103,7 @@ def keep(run: AccuracyRun, predictions: Predictions, loaded: Loaded, bad_limit: 
     return row
 
 
-def journal(run: AccuracyRun) -> Journal:
+def journal_of(run: AccuracyRun) -> Journal:
     """A new journal in the run's folder for the answers as they are made; `keep` replaces it by the table of predictions."""
     asked = {name: value for name, value in run.record.parameters.items() if name not in NOT_IN_THE_KEY}
     model = run.record.model.model_dump(include=IN_THE_KEY) if run.record.model else {}

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from importlib import import_module
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -87,6 +88,7 @@ class Apart:
                 pass_fds=[theirs.fileno()], env=environment, start_new_session=True,
             )  # fmt: skip
             theirs.close()
+            weakref.finalize(self, _finish, self._process, self._pipe, os.getpid())
         return self._pipe
 
     def _ended(self, reason: str = "") -> str:
@@ -108,6 +110,16 @@ class Apart:
         return (
             f"the process that parses it {reason or f'crashed (exit code {code}), most often at its limit of {self.memory // MIB:,} MiB'}"
         )
+
+
+def _finish(process: "subprocess.Popen[bytes]", pipe: "Connection[Any, Any]", parent: int) -> None:
+    """End a process that is no longer needed. A fork of the parent leaves it to the parent."""
+    pipe.close()
+    if parent != os.getpid():
+        process.returncode = 0
+    elif process.poll() is None:
+        process.kill()
+        process.wait()
 
 
 @functools.lru_cache(maxsize=4)

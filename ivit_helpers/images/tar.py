@@ -162,7 +162,7 @@ def _sort(member: tarfile.TarInfo, shard: Path, file: IO[bytes], found: Members)
             raise InputError(f"{name} has {member.size:,} bytes: a .cls member holds one class name of at most {MOST_LABEL:,}.")
         if key in found.labels:
             raise InputError(f"{shard} holds two labels called {printable(key)}: give each image one.")
-        found.labels[key] = printable(_content(member, file, member.size).decode().strip())
+        found.labels[key] = printable(_content(member, file, member.size).decode(errors="surrogateescape").strip())
     else:
         found.aside.append(classified(name, place, _content(member, file, START)))
 

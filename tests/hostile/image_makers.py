@@ -19,7 +19,7 @@ def encoded(colour: str = "red", kind: str = "PNG") -> bytes:
 
 
 def random_model(**given: Any) -> dict[str, Any]:
-    """A small network of random weights, whose classes are called class 0 to class 9."""
+    """A small network of random weights, whose classes are called class 0 to class 999."""
     return {"model": "random:tiny-224", "batch_size": 4, "workers": 0, **{name: str(value) for name, value in given.items()}}
 
 
