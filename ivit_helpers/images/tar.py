@@ -13,7 +13,9 @@ from ivit_helpers.images.aside import SUFFIXES, LeftAside, classified
 from ivit_helpers.images.labelled_images import Absent, LabelledImages, StoredImage, inside, named, printable
 from ivit_helpers.images.regular import START, open_regular
 
-BLOCK, RECORD = tarfile.BLOCKSIZE, tarfile.RECORDSIZE
+BLOCK = tarfile.BLOCKSIZE
+RECORDS = (BLOCK, 1024, 2048, 4096, 8192, tarfile.RECORDSIZE)
+"""Bytes to whose multiple programs fill up a tar file with zeros. Members that a few more zeros hide would be missed without a word"""
 MOST_MEMBERS = 3_000_000
 """Members of one file: ImageNet's 1.3 million training images with a label each"""
 MOST_HEADER = 64 * 1024
@@ -147,10 +149,11 @@ def _sort(member: tarfile.TarInfo, shard: Path, file: IO[bytes], found: Members)
     place = PurePosixPath(member.name)
     key = str(place.with_suffix("")) if place.suffix else member.name
     name = printable(f"{shard.name}/{member.name.lstrip('/')}")
-    if member.isdir():
+    if member.isdir() and not member.size and place.suffix.lower() not in SUFFIXES:
         return
     if not member.isreg() or member.issparse():
-        found.aside.append(LeftAside(name, "a link, sparse file or device in a tar file, which is not read", image=True))
+        reason = "a link, sparse file or device in a tar file, or a folder with content, which is not read"
+        found.aside.append(LeftAside(name, reason, image=True))
     elif place.name.startswith("."):
         found.aside.append(LeftAside(name, "hidden", image=False))
     elif place.suffix.lower() in SUFFIXES:
@@ -176,13 +179,14 @@ def _content(member: tarfile.TarInfo, file: IO[bytes], most: int) -> bytes:
 
 
 def _after_the_end(file: IO[bytes]) -> str:
-    """What is wrong after the last member, in words: there must be zeros, and no more of them than fill a record."""
+    """What is wrong after the last member, in words: there must be zeros, and as many as fill up a record."""
     began = file.tell()
-    rest = file.read(RECORD + 2 * BLOCK + 1)
+    rest = file.read(max(RECORDS) + 2 * BLOCK + 1)
     if len(rest) < BLOCK:
         return "it ends without an end mark"
     if rest.strip(b"\0"):
         return f"there is more after the end mark at byte {began:,}"
-    if len(rest) > RECORD + 2 * BLOCK:
-        return f"zeros follow byte {began:,}, more than fill up a tar file: the rest of it did not arrive"
+    whole = began + 2 * BLOCK
+    if len(rest) > BLOCK and not any(began + len(rest) == whole + -whole % record for record in RECORDS):
+        return f"more zeros follow byte {began:,} than fill up a tar file: the rest of it did not arrive"
     return ""
