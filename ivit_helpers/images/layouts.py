@@ -64,6 +64,10 @@ def read_layout(data: str, labels: str = "") -> LabelledImages:
     suffix, shards, others = _archives(place)
     if shards:
         found = _from_archives(place, suffix, shards, others)
+    elif place.exists() and not place.is_dir():
+        raise InputError(
+            f"{place} is neither a folder nor a .parquet or .tar file: unpack an archive of another kind, and give its folder."
+        )
     elif not labels:
         return class_folders(place)
     elif not place.is_dir():
@@ -107,7 +111,7 @@ def _not_a_set(images: LabelledImages) -> LabelledImages:
 def _unlabelled(data: str) -> LabelledImages:
     """Images in any layout, whose labels are found elsewhere by the images' names."""
     place = Path(data).expanduser()
-    if _archives(place)[1]:
+    if _archives(place)[1] or place.is_file():
         return read_layout(data)
     found = flat_folder(place)
     if not len(found):

@@ -77,6 +77,22 @@ def test_pipes_and_links_to_nothing_are_named_and_never_opened(place):
     assert {name: image for name, (_, image) in found.items()} == {"3/pipe": False, "3/pipe.png": True, "3/gone": True, "3/round.png": True}
 
 
+def test_a_link_to_an_image_that_is_not_there_is_a_missing_image(place):
+    (place / "gone.png").symlink_to("/no/such/file.png")
+    found = read(place.parent)
+    assert [path.name for path in found.paths] == ["a.png", "gone.png"]
+    assert not left_aside(found)
+    with pytest.raises(FileNotFoundError):
+        found.picture(1)
+
+
+@pytest.mark.parametrize("image_set", ["folder", "real"])
+def test_a_file_that_is_no_archive_is_refused(image_set, tmp_path):
+    (tmp_path / "set.tar.gz").write_bytes(b"\x1f\x8b")
+    with pytest.raises(InputError, match="is neither a folder nor a .parquet or .tar file: unpack"):
+        layouts.image_set(asked(tmp_path / "set.tar.gz", image_set=image_set, labels=""))
+
+
 def test_an_image_that_has_become_a_pipe_costs_its_own_row(place):
     found = read(place.parent)
     (place / "a.png").unlink()
