@@ -10,6 +10,7 @@ from ivit_helpers.accuracy.questions import (
     check_inputs,
     class_figures,
     headline,
+    journal_of,
     keep,
     left_out,
     mistakes,
@@ -19,6 +20,6 @@ from ivit_helpers.accuracy.questions import (
 )
 
 __all__ = [
-    "accounting_table", "accuracy_table", "against", "begin", "check_inputs", "class_figures", "headline", "keep", "left_out", "mistakes",
-    "name_classes", "overview", "pace", "predict", "published",
+    "accounting_table", "accuracy_table", "against", "begin", "check_inputs", "class_figures", "headline", "journal_of", "keep", "left_out",
+    "mistakes", "name_classes", "overview", "pace", "predict", "published",
 ]  # fmt: skip

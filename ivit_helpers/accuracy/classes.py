@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from ivit_helpers.errors import InputError
-from ivit_helpers.images import LabelledImages, readable_names, synsets
+from ivit_helpers.images import LabelledImages, read_text, readable_names, synsets
 from ivit_helpers.record import AccuracyParameters
 from ivit_helpers.weights import Loaded, find, head_classes, is_hub_id, unnamed_classes
 
 SHOWN = 5
 BY_ORDER = "by-order"
+MOST_BYTES = 16 * 2**20
+"""Of a file of class names: ImageNet-21k's have 0.5 million"""
 
 
 def check_classes(asked: AccuracyParameters, images: LabelledImages) -> None:
@@ -47,8 +49,8 @@ def model_classes(asked: AccuracyParameters, head: Sequence[str], images: Labell
 def read_class_names(file: str, count: int) -> tuple[str, ...]:
     """The names in a text file, one a line. Raises InputError unless there are `count` different ones."""
     try:
-        names = tuple(line.strip() for line in Path(file).expanduser().read_text(encoding="utf-8").rstrip().split("\n"))
-    except (OSError, UnicodeDecodeError) as error:
+        names = tuple(line.strip() for line in read_text(Path(file).expanduser(), MOST_BYTES).rstrip().split("\n"))
+    except (OSError, ValueError) as error:
         raise InputError(f"class_names={file!r} cannot be read ({error}): give a text file with one class name a line.") from None
     name, often = Counter(names).most_common(1)[0]
     if often > 1 or "" in names:

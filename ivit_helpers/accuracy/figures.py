@@ -1,6 +1,6 @@
 """Figures of an accuracy run: intervals, classes, batch times, and margins beside another run's."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,12 @@ from ivit_helpers.record import AccuracyRow
 from ivit_helpers.report import LIGHT, Figure, Gallery, Theme, draw
 
 _TOPS: tuple[Literal[5, 1], ...] = (5, 1)
+LONGEST = 32  # characters of a class name beside an axis, which needs the room for itself
+
+
+def _short(names: Iterable[str]) -> list[str]:
+    """Class names that leave room for the axes: of long ones the beginning."""
+    return [name if len(name) <= LONGEST else name[: LONGEST - 1] + "…" for name in names]
 
 
 def intervals(row: AccuracyRow, published: PublishedAccuracy | None = None) -> Figure:
@@ -49,7 +55,7 @@ def class_accuracy(frame: pd.DataFrame, most: int = 20) -> Figure:
         middle = 100 * shown["top1"]
         bars = [middle - 100 * shown["low"], 100 * shown["high"] - middle]
         axes.errorbar(middle, range(len(shown)), xerr=np.abs(np.array(bars)), fmt="o", capsize=3, color=theme.series[0])
-        axes.set_yticks(range(len(shown)), shown["class"], parse_math=False)
+        axes.set_yticks(range(len(shown)), _short(shown["class"]), parse_math=False)
         axes.set_xlim(right=101)
         axes.set_xlabel("top-1 (%), 95 % interval")
         axes.set_ylabel("class")
@@ -74,8 +80,8 @@ def confusion(frame: pd.DataFrame) -> Figure:
                 light = bright if theme is LIGHT else not bright
                 axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8.5, color="white" if light else "#1f2328",
                           fontweight="bold" if off_diagonal[i, j] else "normal")  # fmt: skip
-            axes.set_xticks(range(len(frame)), frame.columns, parse_math=False)
-            axes.set_yticks(range(len(frame)), frame.index, parse_math=False)
+            axes.set_xticks(range(len(frame)), _short(frame.columns), parse_math=False)
+            axes.set_yticks(range(len(frame)), _short(frame.index), parse_math=False)
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
 

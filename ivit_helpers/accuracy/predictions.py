@@ -5,7 +5,7 @@ Every image has exactly one outcome. No image is replaced by another, and none i
 
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ivit_helpers.accuracy.classes import class_indices, readable_classes
-from ivit_helpers.images import AUTO, RULES, Decoded, Label, LabelledImages, batches, printable
+from ivit_helpers.accuracy.journal import NUMBER, Journal
+from ivit_helpers.images import AUTO, RULES, Decoded, Label, LabelledImages, LeftAside, batches, printable
 from ivit_helpers.measure import timed
 from ivit_helpers.weights import Loaded
 
@@ -41,6 +42,8 @@ class Predictions:
     """The classes that could be answered, as indices; empty for all"""
     drawn_from: int | None = None
     """How many images the set has, where these are some drawn at random"""
+    left_aside: Sequence[LeftAside] = ()
+    """What is in the set and is not one of its images"""
 
     @property
     def scored(self) -> pd.DataFrame:
@@ -97,13 +100,17 @@ def _classify(pixels: Tensor, loaded: Loaded) -> tuple[Tensor, float]:
     return out[0].float().cpu(), seconds
 
 
-def predict(loaded: Loaded, images: LabelledImages, batch_size: int, workers: int = AUTO) -> Predictions:
-    """Classify every image of a set, in order; `workers` as for `batches`. Raises InputError as `class_indices` does."""
+def predict(loaded: Loaded, images: LabelledImages, batch_size: int, workers: int = AUTO, journal: Journal | None = None) -> Predictions:
+    """Classify every image of a set, in order; `workers` as for `batches`. Raises InputError as `class_indices` does.
+
+    journal: takes the rows as they are made, and is closed at the end.
+    """
     index_of = class_indices(images, loaded.classes)
     answers = answerable(images, index_of, len(loaded.classes))
     rows: list[dict[str, Any]] = []
     times: list[dict[str, Any]] = []
     with (
+        journal or nullcontext(),
         tqdm(total=len(images), desc=images.name, unit="image", leave=False, delay=1) as progress,
         closing(batches(images, loaded.checkpoint.transform, batch_size, workers)) as decoded,
     ):
@@ -118,12 +125,15 @@ def predict(loaded: Loaded, images: LabelledImages, batch_size: int, workers: in
                 ended = time.perf_counter()
                 times.append({"images": len(batch.numbers), "seconds": seconds, "waited": waited, "whole": ended - began})
                 began = ended
+            if journal:
+                journal.append({NUMBER: one.number, **rows[one.number]} for one in batch.images)
             progress.update(len(batch.images))
     several = any(isinstance(label, tuple) for label in images.labels)
     table = pd.DataFrame(rows).reindex(columns=_columns(len(answers or loaded.classes), several))
     counts = {name: "Int64" for name in table.columns if name == "label" or name.startswith("class")}
     names = readable_classes(images, loaded.classes)
-    return Predictions(images.name, names, table.astype(counts), pd.DataFrame(times, columns=TIMES), answers, images.drawn_from)
+    kept = table.astype(counts), pd.DataFrame(times, columns=TIMES)
+    return Predictions(images.name, names, *kept, answers, images.drawn_from, images.left_aside)
 
 
 def _row(images: LabelledImages, one: Decoded, index_of: Sequence[int]) -> dict[str, Any]:

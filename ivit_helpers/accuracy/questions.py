@@ -1,14 +1,19 @@
 """The questions of the accuracy notebook: each answers with a table or pictures, and with checks in the run's record."""
 
+from pathlib import Path
 from typing import Literal
+
+import pandas as pd
 
 from ivit_helpers.accuracy import figures
 from ivit_helpers.accuracy.alignment import check_alignment
 from ivit_helpers.accuracy.classes import check_classes, class_caveats, class_indices
 from ivit_helpers.accuracy.flips import read_reference
+from ivit_helpers.accuracy.journal import Journal
+from ivit_helpers.accuracy.judging import TOPS, judge_accuracy, judge_least
 from ivit_helpers.accuracy.predictions import Predictions, answerable
-from ivit_helpers.accuracy.statistics import LOST, confident_mistakes, confusion, not_scored, per_class, score, wilson
-from ivit_helpers.images import RULES, LabelledImages, image_set
+from ivit_helpers.accuracy.statistics import LOST, confident_mistakes, confusion, not_scored, per_class, score
+from ivit_helpers.images import RULES, LabelledImages, image_set, listed
 from ivit_helpers.model import PublishedAccuracy, least_top1, published_accuracy
 from ivit_helpers.record import OUTCOMES, AccuracyParameters, AccuracyRecord, AccuracyRow, Run
 from ivit_helpers.report import NOTHING, Facts, Gallery, SideBySide, Table, Together, facts
@@ -16,8 +21,9 @@ from ivit_helpers.weights import Loaded, find, is_hub_id, missing_head
 
 NOTHING_CLAIMED = "pipeline only, no accuracy is claimed"
 SHOWN = 20
-SURE = 0.999
-TOPS: tuple[Literal[1, 5], ...] = (1, 5)
+NOT_IN_THE_KEY = {"out", "device", "reference", "bad_limit", "batch_size", "workers", "verify"}
+"""Parameters that do not change which answers are asked for; the others and what was loaded are a journal's key"""
+IN_THE_KEY = {"name", "parameters", "dtype", "head_sha256", "sha256", "kernels"}
 AccuracyRun = Run[AccuracyRecord]
 
 
@@ -69,6 +75,7 @@ def begin(run: AccuracyRun, loaded: Loaded, images: LabelledImages) -> Facts:
             **described.model_dump(include={"head_file", "head_sha256", "sha256"}, exclude_none=True),
             "image set": title(images.name),
             "images": f"{len(images):,} drawn from {images.drawn_from:,}" if images.drawn_from else len(images),
+            "left aside": "; ".join([f"{len(images.left_aside):,}", *listed(images.left_aside)]),
             "classes of the images": len(set(images.classes)),
             "classes that may be answered": len(answers),
             "dtype": described.dtype,
@@ -89,12 +96,35 @@ def keep(run: AccuracyRun, predictions: Predictions, loaded: Loaded, bad_limit: 
     row = score(predictions)
     run.note(rows=[row])
     run.table("predictions", predictions.table.assign(set=predictions.set_name))
+    journal_path(run).unlink(missing_ok=True)
+    _check_left_aside(run, predictions, row)
     outcomes = sum(getattr(row, outcome) for outcome in OUTCOMES)
     run.check("every image accounted for", outcomes == row.images, f"{outcomes} outcomes for {row.images} images")
     _check_lost(run, predictions, bad_limit)
     _check_alignment(run, predictions, loaded)
     _check_accuracy(run, row, loaded)
     return row
+
+
+def journal_of(run: AccuracyRun) -> Journal:
+    """A new journal in the run's folder for the answers as they are made; `keep` replaces it by the table of predictions."""
+    asked = {name: value for name, value in run.record.parameters.items() if name not in NOT_IN_THE_KEY}
+    model = run.record.model.model_dump(include=IN_THE_KEY) if run.record.model else {}
+    return Journal(journal_path(run), {**asked, "loaded": model})
+
+
+def journal_path(run: AccuracyRun) -> Path:
+    """Where the answers of a run are until it has all of them."""
+    return run.folder / "accuracy_predictions.journal"
+
+
+def _check_left_aside(run: AccuracyRun, predictions: Predictions, row: AccuracyRow) -> None:
+    """Whether the images are all that the set has: what could be an image and was not read is a fault, a README is not."""
+    if predictions.left_aside:
+        run.table("left_aside", pd.DataFrame([vars(one) for one in predictions.left_aside]))
+    words = "; ".join(row.left_aside_first or [])
+    detail = f"{row.left_aside_possible_images:,} of the {row.left_aside:,} files left aside could be images{': ' + words if words else ''}"
+    run.check("nothing in the set was left out", not row.left_aside_possible_images, detail)
 
 
 def _check_lost(run: AccuracyRun, predictions: Predictions, bad_limit: int) -> None:
@@ -138,36 +168,6 @@ def _check_accuracy(run: AccuracyRun, row: AccuracyRow, loaded: Loaded) -> None:
         unknown = None, f"top-1 {row.top1:.2%}; there is no published figure for this model on {row.set}"
         judged = unknown if least is None else judge_least(row, least)
     run.check("accuracy", *judged, deciding=True)
-
-
-def judge_least(row: AccuracyRow, least: float) -> tuple[bool | None, str]:
-    """Whether top-1 reaches `least`, and why: it fails only if the whole 95 % interval is below, and None means too few images."""
-    top1, low, high = row.best(1)
-    said = f"top-1 {top1:.2%} (95 % interval {low:.2%} to {high:.2%}), at least {least:.0%} is expected of this model on {row.set}"
-    if top1 >= least or high < least:
-        return top1 >= least, said
-    return None, f"{said}; {row.scored:,} images are too few to judge, because the interval contains {least:.0%}"
-
-
-def judge_accuracy(row: AccuracyRow, expected: PublishedAccuracy) -> tuple[bool | None, str]:
-    """Whether the published figures were reached, and why; None where that cannot be judged.
-
-    On the whole set both must be within the tolerance. On images drawn at random from it, a published figure outside the 99.9 %
-    interval is a failure, and a figure inside it proves nothing. Other images, a few classes for example, may be easier or harder.
-    """
-    both = {f"top-{k}": (row.best(k)[0], expected.best(k)) for k in TOPS}
-    said = ", ".join(f"{name} {here:.3%} ({100 * (here - there):+.3f} points)" for name, (here, there) in both.items())
-    needed = f"within {100 * expected.tolerance:g} points of the published figures"
-    if (row.drawn_from, row.images, row.scored) == (None, expected.images, expected.labelled):
-        return all(abs(here - there) <= expected.tolerance + 1e-9 for here, there in both.values()), f"{said}; {needed} is required"
-    only = (
-        f"{said}; {row.scored:,} images were scored, and only a run over all {expected.labelled:,} of the set can be judged to be {needed}"
-    )
-    if row.drawn_from != expected.images:
-        return None, only
-    limits = {k: wilson(row.hits(k), row.scored, SURE) for k in TOPS}
-    outside = [k for k, (low, high) in limits.items() if not low <= expected.best(k) <= high]
-    return (False, f"{only}; the published figure is outside the 99.9 % interval of this draw") if outside else (None, only)
 
 
 def claims_accuracy(row: AccuracyRow, loaded: Loaded) -> bool:
@@ -227,6 +227,8 @@ def accounting_table(row: AccuracyRow) -> Table:
     differ = [(row.with_orientation, f"with an EXIF orientation ({applied} to this set)"), (row.cmyk, "in CMYK")]
     listed = " and ".join(f"{count:,} {what}" for count, what in differ if count)
     caption = f"Every image has exactly one outcome{'. Image readers differ on ' + listed if listed else ''}"
+    if row.left_aside:
+        caption += f". Left aside, because they are not images of the set: {row.left_aside:,}, all of them in accuracy_left_aside.csv"
     return Table([{name: f"{getattr(row, name):,}" for name in ("images", *OUTCOMES)}], caption)
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from ivit_helpers.accuracy.predictions import Predictions
+from ivit_helpers.images import listed
 from ivit_helpers.record import OUTCOMES, AccuracyRow
 
 LOST = ("unreadable", "missing", "nonfinite")
@@ -43,6 +44,9 @@ def score(predictions: Predictions) -> AccuracyRow:
         set=predictions.set_name,
         images=len(table),
         drawn_from=predictions.drawn_from,
+        left_aside=len(predictions.left_aside),
+        left_aside_possible_images=sum(one.image for one in predictions.left_aside),
+        left_aside_first=listed(predictions.left_aside),
         with_orientation=int((table["orientation"] != 1).sum()),
         cmyk=int(table["cmyk"].sum()),
         batch_seconds=batches["seconds"].tolist(),

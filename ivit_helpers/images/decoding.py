@@ -87,7 +87,7 @@ class Decoder:
             crop = np.asarray(self.transform.crop(picture.image))
         except FileNotFoundError:
             return Decoded(number, fault="missing", reason="no such file")
-        except (OSError, ValueError, MemoryError) as error:
+        except Exception as error:  # whatever a decoder raises, it costs this one image
             return Decoded(number, fault="unreadable", reason=first_line(error))
         return Decoded(number, crop, f"{zlib.crc32(crop.tobytes()):08x}", orientation=picture.orientation, cmyk=picture.cmyk)
 

@@ -12,11 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ivit_helpers.errors import InputError
-from ivit_helpers.images.labelled_images import Label, LabelledImages
+from ivit_helpers.images.labelled_images import Label, LabelledImages, is_number
+from ivit_helpers.images.regular import read_text
 from ivit_helpers.paths import DATA
 
 VALIDATION_NAME = re.compile(r"ILSVRC2012_val_(\d{8})")
 VALIDATION_IMAGES = 50_000
+MOST_JSON = 16 * 2**20
+"""Bytes of real.json: 50,000 short lists take less than one million"""
 
 
 def _listed(name: str) -> tuple[str, ...]:
@@ -74,11 +77,15 @@ def real_labels(file: str = "") -> list[list[int]]:
             "(github.com/google-research/reassessed-imagenet) as `labels`."
         )
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        found = json.loads(read_text(path, MOST_JSON))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"labels={str(path)!r} cannot be read as ReaL labels ({error}): give the published real.json.") from None
     lists = isinstance(found, list) and all(isinstance(right, list) for right in found)
-    if not lists or len(found) != VALIDATION_IMAGES or not all(index in range(1000) for right in found for index in right):
+    if (
+        not lists
+        or len(found) != VALIDATION_IMAGES
+        or not all(type(index) is int and 0 <= index < len(synsets()) for right in found for index in right)
+    ):
         raise InputError(f"{path} does not hold {VALIDATION_IMAGES:,} lists of class indices: give the published real.json.")
     return list(found)
 
@@ -115,12 +122,12 @@ class LabelRule:
         """
         used = {label for label in images.labels if isinstance(label, int)}
         words = {label: images.classes[label] for label in used}
-        own = self.restricted and all(word.isdecimal() and int(word) < len(self.answers) for word in words.values())
+        own = self.restricted and all(is_number(word) and int(word) < len(self.answers) for word in words.values())
         index = {label: self.answers[int(word)] if own else self._class_index(word, images) for label, word in words.items()}
         return [index[label] if isinstance(label, int) else None for label in images.labels]
 
     def _class_index(self, word: str, images: LabelledImages) -> int:
-        found = int(word) if word.isdecimal() else _index().get(word, -1)
+        found = int(word) if is_number(word) else _index().get(word, -1)
         if found not in self.answers:
             raise InputError(
                 f"{images.name} has the label {word!r}, which is not a class of {self.title}: expected synset ids such as "

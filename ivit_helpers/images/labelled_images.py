@@ -1,6 +1,7 @@
 """Labelled sets of images: folders of classes, and noise for a run without any image."""
 
 import io
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,9 +10,15 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from ivit_helpers.errors import InputError
+from ivit_helpers.images.aside import LeftAside
+from ivit_helpers.images.regular import open_regular
 from ivit_helpers.images.transform import Picture, read_picture
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+MOST_CLASSES = 1_000_000
+"""Class numbers end here: ImageNet-21k has 21,841 classes, and a list is made of all of them"""
+MOST_WORD = 1_000
+"""Characters of a class name or a label"""
 
 
 class StoredImage(Protocol):
@@ -45,13 +52,16 @@ class LabelledImages:
     upright: bool = False
     """Whether the EXIF orientation is applied: only in the sets for which the authors did. A set of the model's own classes is read as
     torchvision's ImageFolder reads it, which leaves the orientation alone."""
+    left_aside: Sequence[LeftAside] = ()
+    """What is in the whole set and is not one of its images"""
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def picture(self, index: int) -> Picture:
         """Decode one image; raises OSError or ValueError when it cannot be decoded, FileNotFoundError when it is not there."""
-        return read_picture(self.paths[index] if self.stored is None else io.BytesIO(self.stored[index].read()), self.upright)
+        with open_regular(self.paths[index]) if self.stored is None else io.BytesIO(self.stored[index].read()) as file:
+            return read_picture(file, self.upright)
 
     def identity(self, index: int) -> str:
         """What an image is called on every machine: its path within the set."""
@@ -87,18 +97,35 @@ def synthetic_images(count: int, seed: int) -> SyntheticImages:
 
 
 def printable(name: str) -> str:
-    """A file name as it can be written and shown: bytes that are not UTF-8 are written in hexadecimal."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """A file name as it can be written and shown: bytes that are not UTF-8 and control characters are written as escapes."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(map(_shown, text)) if not text.isprintable() else text
+
+
+def _shown(character: str) -> str:
+    return character.encode("unicode_escape").decode() if unicodedata.category(character) in {"Cc", "Zl", "Zp"} else character
+
+
+def is_number(word: str) -> bool:
+    """Whether a word is a whole number in the digits 0 to 9: other scripts' digits are letters of a name."""
+    return word.isascii() and word.isdecimal()
 
 
 def named(name: str, paths: Sequence[Path], written: Sequence[str | None], names: Sequence[str] = ()) -> LabelledImages:
     """A set whose labels are written as words. `names`: classes that there are, with images or without.
 
     Where every word is a number it is the class index itself: sorted as text, "10" would come before "2".
+    Raises InputError for a number above MOST_CLASSES and for a word of more than MOST_WORD characters.
     """
     words = {word for word in written if word is not None} | set(names)
-    if all(word.isdecimal() for word in words):
-        classes = [str(number) for number in range(max(map(int, words), default=-1) + 1)]
+    longest = max(words, key=len, default="")
+    if len(longest) > MOST_WORD:
+        raise InputError(f"{name} has a label of {len(longest):,} characters ({longest[:20]}...): a class name has at most {MOST_WORD:,}.")
+    if all(map(is_number, words)):
+        most = max(map(int, words), default=-1)
+        if most >= MOST_CLASSES:
+            raise InputError(f"{name} has the label {most}: numbers are class indices, and they end at {MOST_CLASSES:,}.")
+        classes = [str(number) for number in range(most + 1)]
         return LabelledImages(name, paths, [None if word is None else int(word) for word in written], classes)
     classes = sorted(words)
     index = {word: number for number, word in enumerate(classes)}

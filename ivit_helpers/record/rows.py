@@ -228,6 +228,9 @@ class AccuracyRow(Part):
     set: str
     images: int
     drawn_from: int | None = Field(None, description="images of the whole set, where these were drawn from it at random")
+    left_aside: int | None = Field(None, description="files, folders, links and archive members in the set that are not its images")
+    left_aside_possible_images: int | None = Field(None, description="those of them that could be images, or hold some")
+    left_aside_first: list[str] | None = Field(None, description="the first of them with the reason, those that could be images first")
     scored: int
     unreadable: int
     missing: int

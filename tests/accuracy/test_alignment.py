@@ -136,3 +136,10 @@ def test_an_order_within_the_classes_of_a_set_is_named():
     assert found.lines_up is False
     assert "are positions in numbers sorted as text" in found.fitting
     assert found.right_when_fitted == (truth == said).sum()
+
+
+@pytest.mark.parametrize("classes", [2, 10, 200, 1000])
+@pytest.mark.parametrize("images", [1, 2, 5, 20, 50, 79, 199, 360, 1000])
+def test_answers_at_or_below_chance_never_line_up_however_few_they_are(images, classes):
+    for right in (0, images // classes):
+        assert check_alignment(predictions(*answers_of(right, images, classes), classes)).lines_up is not True

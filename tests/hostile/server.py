@@ -84,6 +84,7 @@ def job(case: Case, folder: Path, report: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # pyarrow's own allocator reserves 1 GiB ahead, which no case may
     for name in (
         "ivit_helpers.smoke",
         "ivit_helpers.benchmark",

@@ -4,8 +4,10 @@ import multiprocessing
 import os
 import select
 import signal
+import struct
 import subprocess
 import sys
+import zlib
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -243,3 +245,17 @@ def test_normalising_a_batch_gives_the_bits_of_the_official_formula():
     pixels = torch.from_numpy(every_value).permute(2, 0, 1).float() / 255
     mean, std = (torch.tensor(numbers).view(-1, 1, 1) for numbers in (transform.IMAGENET_MEAN, transform.IMAGENET_STD))
     assert torch.equal(torch.from_numpy(ImageTransform().normalised(every_value)), (pixels - mean) / std)
+
+
+@pytest.mark.parametrize("raised", [SyntaxError, struct.error, IndexError, EOFError, AttributeError, RecursionError, MemoryError,
+                                    Image.DecompressionBombError, zlib.error, AssertionError])  # fmt: skip
+def test_whatever_a_decoder_raises_costs_one_image(raised, folder, monkeypatch):
+    def opened(file, upright=False):
+        if Path(file.name).name == "0.jpg":
+            raise raised("odd")
+        return Picture(Image.new("RGB", (40, 40)))
+
+    monkeypatch.setattr(labelled_images, "read_picture", opened)
+    decoded = [one for batch in collected(folder, 4, 0) for one in batch.images]
+    assert [one.fault for one in decoded] == ["unreadable", "", "", "", "", "unreadable", "", "", "missing"]
+    assert decoded[0].reason == "odd"

@@ -84,3 +84,25 @@ def test_two_images_of_one_name_cannot_be_told_apart():
         label_files.apply_labels(images, {"a.png": "1"}, Path("f"))
     with pytest.raises(InputError, match="2 images of f are called a"):
         label_files.apply_labels(named("set", [Path("a.png")], [None]), {"x/a.png": "1", "y/a.png": "2"}, Path("f"))
+
+
+def test_a_byte_order_mark_and_the_line_ends_of_windows_change_nothing(tmp_path):
+    (tmp_path / "labels.txt").write_bytes(b"\xef\xbb\xbfa.jpg 65\r\nb.jpg 7\r\n")
+    assert label_files.read_labels(str(tmp_path / "labels.txt")) == {"a.jpg": "65", "b.jpg": "7"}
+
+
+def test_digits_of_other_scripts_are_names_of_classes_and_not_numbers():
+    found = named("set", [Path("a"), Path("b")], ["\u0663", "10"])
+    assert (found.classes, found.labels) == (["10", "\u0663"], [1, 0])
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"), [("1000000000", "has the label 1000000000"), ("w" * 2000, "has a label of 2,000 characters")]
+)
+def test_a_label_that_would_fill_the_memory_is_refused(word, sentence):
+    with pytest.raises(InputError, match=sentence):
+        named("set", [Path("a")], [word])
+
+
+def test_control_characters_in_a_label_are_written_as_escapes(tmp_path):
+    assert written(tmp_path, "a.jpg c\x1bd\nb.jpg x\n") == {"a.jpg": r"c\x1bd", "b.jpg": "x"}

@@ -219,6 +219,34 @@ def test_a_tar_file_cut_between_two_members_is_reported(tmp_path):
         layouts.image_set(asked(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("zeros", "whole"),
+    [(512, True), (1024, True), (1536, False), (6 * 512, True), (9 * 512, False), (18 * 512, True), (10240, False), (50_000, False)],
+)
+def test_zeros_that_no_program_writes_at_the_end_of_a_tar_file_are_reported(zeros, whole, tmp_path):
+    member = tarfile.TarInfo("a.png")
+    member.size = len(encoded(COLOURS[0]))
+    content = member.tobuf() + encoded(COLOURS[0]).ljust(512, b"\0")  # two blocks
+    (tmp_path / "x.tar").write_bytes(content + bytes(zeros))
+    if whole:
+        assert len(layouts.read_layout(str(tmp_path / "x.tar"))) == 1
+        return
+    with pytest.raises(InputError, match="the rest of it did not arrive"):
+        layouts.read_layout(str(tmp_path / "x.tar"))
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_zeros_or_noise_in_place_of_a_header_never_hide_the_members_after_it(at, tmp_path):
+    tar_shards(tmp_path)
+    path = tmp_path / "set-0.tar"
+    with tarfile.open(path) as archive:
+        begins = archive.getmembers()[at].offset
+    for noise in (bytes(512), b"x" * 512):
+        path.write_bytes(path.read_bytes()[:begins] + noise + path.read_bytes()[begins + len(noise) :])
+        with pytest.raises(InputError, match="to its end"):
+            layouts.image_set(asked(tmp_path))
+
+
 def test_links_in_a_tar_file_lead_nowhere(tmp_path):
     (tmp_path / "secret.png").write_bytes(encoded(COLOURS[0]))
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
