@@ -13,13 +13,12 @@ from typing import Any
 
 from ivit_helpers.weights.archives import Archive
 from ivit_helpers.weights.calls import CALLS, ITEM_BYTES, Made, Named, Storage, dtype_bytes, whole
-from ivit_helpers.weights.regular import shown
+from ivit_helpers.weights.regular import NAME_LENGTH, printable, shown
 
 OPCODES = 2**20
 """The 6B network's pickle has 20,000; 100,000 take about 0.1 s"""
 COPIES = 2**20
 """Items of containers that a pickle copies. Without a limit 16 MiB of opcodes copy one large list a million times."""
-NAME_LENGTH = 1000
 KEYS = 2**31
 """A whole number that is a key is smaller. Much larger ones may all have one hash, and a million of those take hours."""
 LITERALS = {"NONE": None, "NEWFALSE": False, "NEWTRUE": True, "EMPTY_TUPLE": ()}
@@ -48,7 +47,7 @@ def _neither(what: str) -> pickle.UnpicklingError:
 def _check_key(key: object) -> None:
     if not isinstance(key, str) and not (type(key) is int and abs(key) < KEYS):
         raise _refuse("it has a key that is neither a text nor a small whole number")
-    if isinstance(key, str) and (len(key) > NAME_LENGTH or not key.isprintable()):
+    if isinstance(key, str) and key and not printable(key):
         raise _refuse(f"it has a name that is longer than {NAME_LENGTH} characters or cannot be printed: {shown(key)}")
 
 
@@ -153,7 +152,7 @@ class Scan:
         name = next((name.removeprefix(module) for module in ("builtins.", "__builtin__.") if name.startswith(module)), name)
         named = Named(name)
         if name not in (*CONTAINERS, *SETS, *CALLS, *ITEM_BYTES) and dtype_bytes(named) is None:
-            raise _neither(f"names {name if name.isprintable() and len(name) < NAME_LENGTH else shown(name)}")
+            raise _neither(f"names {name if printable(name) else shown(name)}")
         self.stack.append(named)
 
     def _new(self, _: object) -> None:

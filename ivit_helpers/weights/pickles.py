@@ -1,7 +1,7 @@
 """Pickled weights, read as names, shapes and places of tensors; nothing in them is ever run, and no tensor's data is read.
 
-Each opcode is checked first, and torch's own restricted unpickler reads what passes. The official head also holds its training configuration, a `yacs.config.CfgNode`: here
-that becomes an ordered dict, which can do nothing, and yacs is never imported.
+Each opcode is checked first, and torch's own restricted unpickler reads what passes. The official head also holds its training
+configuration, a `yacs.config.CfgNode`: here that becomes an ordered dict, which can do nothing, and yacs is never imported.
 """
 
 import pickle

@@ -12,6 +12,12 @@ from ivit_helpers.errors import InputError
 
 JSON_BYTES = 2**23
 """The index of a chat model with 3,000 tensors has 0.3 MB; the worst 8 MiB of JSON take 0.3 GiB of memory and two seconds."""
+DEPTH = 20
+"""A chat model's config.json is nested 4 deep. Comparing or printing what is nested 900 deep exceeds Python's recursion limit."""
+NAME_LENGTH = 500
+"""Characters of a name. A chat model has names of 80."""
+LONGEST_SHOWN = 300
+"""Characters of a text from a file or a parameter; a longer one is shown by its beginning and its end"""
 KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -22,8 +28,20 @@ KINDS = {
 
 
 def shown(value: object) -> str:
-    """A value from a file for a sentence: short, on one line, however long or nested the value is."""
-    return reprlib.repr(value)
+    """A value from a file or a parameter for a sentence: short, on one line, however long or nested the value is."""
+    limited = reprlib.Repr()
+    limited.maxstring = limited.maxother = LONGEST_SHOWN
+    return limited.repr(value)
+
+
+def bare(value: object) -> str:
+    """As `shown`, and a text without quotation marks if it can be printed."""
+    return value if isinstance(value, str) and printable(value) else shown(value)
+
+
+def printable(name: str) -> bool:
+    """Whether a name from a file can be a part of a sentence."""
+    return 0 < len(name) <= NAME_LENGTH and name.isprintable()
 
 
 def expanded(path: str, parameter: str) -> Path:
@@ -85,9 +103,16 @@ def _finite(text: str) -> float:
 def parsed(text: str) -> Any:
     """The content of JSON text. Raises ValueError also for what JSON does not define: keys written twice, NaN, endless nesting."""
     try:
-        return json.loads(text, object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite)
+        content = json.loads(text, object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError(f"it is nested more than {DEPTH} deep") from None
+    level = [content]
+    for _ in range(DEPTH):
+        inner = [item for item in level if isinstance(item, dict | list)]
+        level = [value for item in inner for value in (item.values() if isinstance(item, dict) else item)]
+    if level:
+        raise ValueError(f"it is nested more than {DEPTH} deep")
+    return content
 
 
 def read_json(path: Path) -> dict[str, Any]:
