@@ -9,7 +9,7 @@ from ivit_helpers.errors import InputError
 from ivit_helpers.images import ImageTransform
 from ivit_helpers.model import SHAPES, InternViTConfig
 from ivit_helpers.paths import DATA
-from ivit_helpers.weights.files import check_file, files_of, shapes_of, tensors_of
+from ivit_helpers.weights.files import files_of, shapes_of, tensors_of
 from ivit_helpers.weights.formats import PUBLISHED, Format, config_in, config_of, recognise
 from ivit_helpers.weights.head import HEAD_FILES, check_head
 from ivit_helpers.weights.hub import cached, download, is_hub_id, reach
@@ -54,7 +54,6 @@ def _in_folder(folder: Path, name: str, head: Path | None) -> Checkpoint:
 def _in_file(path: Path, head: Path | None) -> Checkpoint:
     """One weight file. Its config is the config.json beside it, and else follows from the shapes of its tensors."""
     beside = path.parent / "config.json"
-    check_file(path)
     return _stored(
         path, read_json(beside) if is_there(beside) else None, dict.fromkeys(shapes_of([path]), path), path.parent, path.stem, head
     )
@@ -71,6 +70,8 @@ def _stored(
     except InputError as error:
         raise error if str(source) in str(error) else InputError(f"{source}: {error}") from None
     own = [tensors[name] for name in sorted(form.head(tensors))] + [folder / name for name in HEAD_FILES if is_there(folder / name)]
+    if head is None and own:
+        check_head(head := own[0])
     return Checkpoint(
         name=name,
         config=config,
@@ -78,7 +79,7 @@ def _stored(
         published=published or {},
         shards=files,
         form=form,
-        head=head or next(iter(own), None),
+        head=head,
     )
 
 

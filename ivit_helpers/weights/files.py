@@ -1,6 +1,7 @@
 """Weight files: which of them a folder has, and where each tensor is in them."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -18,6 +19,7 @@ from ivit_helpers.weights.pickles import check_archive, read_state_dict
 from ivit_helpers.weights.regular import check_regular, is_there, printable, read_json, shown
 
 LFS_POINTER = b"version https://git-lfs"
+WEB_PAGE = re.compile(rb"\s*<[!?a-zA-Z]")
 SHARDS = 2**10
 
 
@@ -30,7 +32,7 @@ def check_beginning(path: Path) -> None:
         raise InputError(f"{path} is empty: download it again.")
     if beginning.startswith(LFS_POINTER):
         raise InputError(f"{path} is a git-LFS pointer, not the weights: run `git lfs pull` in its folder, or download it from the hub.")
-    if beginning.lstrip()[:1] == b"<":
+    if WEB_PAGE.match(beginning) and b"\0" not in beginning[:8]:  # the length of a safetensors header may begin with a space and `<`
         raise InputError(f"{path} is a web page, not the weights: download it again, after logging in if the page asks for it.")
 
 
@@ -142,7 +144,7 @@ def shapes_of(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of some weight files by stored name; reads no values. Raises InputError."""
     shapes: dict[str, tuple[int, ...]] = {}
     for path in files:
-        check_file(path)
+        check_beginning(path)
         if path.suffix == ".safetensors":
             shapes |= {name: tuple(entry["shape"]) for name, entry in header(path)[1].items()}
         else:

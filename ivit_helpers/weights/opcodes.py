@@ -15,8 +15,8 @@ from ivit_helpers.weights.archives import Archive
 from ivit_helpers.weights.calls import CALLS, ITEM_BYTES, Made, Named, Storage, dtype_bytes, whole
 from ivit_helpers.weights.regular import NAME_LENGTH, printable, shown
 
-OPCODES = 2**20
-"""The 6B network's pickle has 20,000; 100,000 take about 0.1 s"""
+OPCODES = 2**19
+"""The 6B network's pickle has 20,000"""
 COPIES = 2**20
 """Items of containers that a pickle copies. Without a limit 16 MiB of opcodes copy one large list a million times."""
 KEYS = 2**31
