@@ -10,6 +10,7 @@ import torch
 
 from ivit_helpers.weights.regular import shown
 
+DEVICE_LENGTH = 20
 DIMENSIONS = 64
 """The most that torch computes with"""
 STORAGES = {
@@ -51,7 +52,7 @@ def whole(value: object, largest: int = 2**62) -> bool:
 
 def dtype_bytes(named: object) -> int | None:
     """Bytes of one value of a dtype that is named as torch.NAME; None for anything else."""
-    dtype = getattr(torch, named.name.removeprefix("torch."), None) if isinstance(named, Named) and named.name.count(".") == 1 else None
+    dtype = vars(torch).get(named.name.removeprefix("torch.")) if isinstance(named, Named) else None  # getattr would import modules
     return dtype.itemsize if isinstance(dtype, torch.dtype) else None
 
 
@@ -97,7 +98,7 @@ def _size(arguments: tuple[Any, ...]) -> str:
 
 def _device(arguments: tuple[Any, ...]) -> str:
     match arguments:
-        case (str(),) | (str(), int()):
+        case (str(name),) | (str(name), int()) if len(name) <= DEVICE_LENGTH:
             return "device"
     return ""
 

@@ -26,8 +26,11 @@ SHARDS = 2**10
 def check_beginning(path: Path) -> None:
     """Raise InputError for a file that, by its kind, its length or its first bytes, is something else than weights."""
     check_regular(path)
-    with path.open("rb") as file:
-        beginning = file.read(512)
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(512)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): copy or download the file again.") from None
     if not beginning:
         raise InputError(f"{path} is empty: download it again.")
     if beginning.startswith(LFS_POINTER):

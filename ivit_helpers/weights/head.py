@@ -129,11 +129,17 @@ def _class_names(path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _values(path: Path) -> dict[str, Tensor]:
-    """The head's tensors, scanned for damage."""
+def _values(path: Path, hidden_size: int) -> dict[str, Tensor]:
+    """The head's tensors, scanned for damage; read only if they fit a network of that width."""
     places = of_head(places_in(path))
     refuse_attention_pooling(places, path)
     _check_size(places, path)
+    for place in places.values():
+        if len(place.shape) == 2 and (width := place.shape[1]) not in (hidden_size, 2 * hidden_size):
+            raise InputError(
+                f"{path} takes {width} features: this network gives {hidden_size} (class token) or "
+                f"{2 * hidden_size} (with the mean patch token)."
+            )
     return {name: tensor.to(torch.float32, copy=True) for name, tensor in read(places, torch.float32)}
 
 
@@ -166,18 +172,13 @@ def read_head(path: Path, hidden_size: int) -> Head:
     Raises InputError when it is damaged, is neither, or does not fit a network of that width.
     """
     check_head(path)
-    tensors = _values(path)
+    tensors = _values(path, hidden_size)
     official = "norm.running_var" in tensors
     try:
         module = (_with_batch_norm if official else _plain)(tensors, path)
     except (RuntimeError, KeyError, ValueError) as error:  # shapes that do not go together
         raise InputError(f"{path} is not a classification head ({str(error).splitlines()[-1].strip()}).") from None
     width, classes = module.head.in_features, module.head.out_features
-    if width not in (hidden_size, 2 * hidden_size):
-        raise InputError(
-            f"{path} takes {width} features: this network gives {hidden_size} (class token) or "
-            f"{2 * hidden_size} (with the mean patch token)."
-        )
     over = "class token" if width == hidden_size else "class token and mean patch token"
     kind = f"{'BatchNorm (folded) and Linear' if official else 'Linear'} over {over}"
     names = _class_names(path)

@@ -20,7 +20,7 @@ from torch.serialization import safe_globals
 from ivit_helpers.errors import InputError, first_line
 from ivit_helpers.weights.archives import read_archive
 from ivit_helpers.weights.opcodes import Scan
-from ivit_helpers.weights.regular import check_regular
+from ivit_helpers.weights.regular import bare, check_regular
 
 WRAPPERS = ("module", "model", "state_dict")
 """Keys under which a training checkpoint holds its tensors; what is beside them, an optimizer's state for one, is left out"""
@@ -30,6 +30,8 @@ INERT: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (frozenset, "builtins.frozenset"),
 ]
 """(what it becomes, the name in the file), beside what torch allows by itself: tensors and plain containers"""
+REASON_LENGTH = 200
+"""Characters of another library's error"""
 ZIP_BEGINS, PICKLE_BEGINS = b"PK\x03\x04", b"\x80"
 
 
@@ -60,9 +62,8 @@ def _in_a_sentence(path: Path) -> Iterator[None]:
     except pickle.UnpicklingError as error:
         raise InputError(f"{path} is refused: {first_line(error)}; give a file that holds weights only.") from None
     except Exception as error:  # a damaged pickle makes an unpickler raise almost anything
-        raise InputError(
-            f"{path} cannot be read as weights ({first_line(error)}): the file is damaged or incomplete, download it again."
-        ) from None
+        reason = bare(first_line(error)[:REASON_LENGTH])
+        raise InputError(f"{path} cannot be read as weights ({reason}): the file is damaged or incomplete, download it again.") from None
 
 
 def read_pickle(path: Path) -> Any:
@@ -87,6 +88,10 @@ def read_state_dict(path: Path) -> Mapping[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
             break
-    if not isinstance(content, Mapping) or not content or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+    if (
+        not isinstance(content, Mapping)
+        or not content
+        or not all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items())
+    ):
         raise InputError(f"{path} holds no state dict (names and tensors, or those under {' or '.join(map(repr, WRAPPERS))}).")
     return content

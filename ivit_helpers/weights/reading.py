@@ -105,6 +105,8 @@ def _mapped_alone(place: Place) -> Tensor:
             memory = mmap.mmap(file.fileno(), place.offset + place.nbytes - begin, access=mmap.ACCESS_COPY, offset=begin)
     except ValueError:  # the mapping would reach beyond the file's end
         raise InputError(f"{place.file} became shorter while it was read: is it still being downloaded?") from None
+    except OSError as error:
+        raise InputError(f"{place.file} cannot be read ({error.strerror}): copy or download the file again.") from None
     memory.madvise(mmap.MADV_SEQUENTIAL)  # else a disk also reads what is before and behind each page that is touched
     return _tensor(place, np.frombuffer(memory, np.uint8)[place.offset - begin :])
 

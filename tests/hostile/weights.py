@@ -224,11 +224,6 @@ def whole_tensor(name: str, value: torch.Tensor) -> Make:
     return make
 
 
-def negative_variance(path: Path) -> None:
-    ones = {name: torch.ones(256) for name in ("norm.weight", "norm.bias", "norm.running_mean")}
-    save_file({**ones, "norm.running_var": -torch.ones(256), "head.weight": torch.ones(10, 256), "head.bias": torch.ones(10)}, path)
-
-
 def empty_folder(folder: Path) -> dict[str, Any]:
     (folder / "model").mkdir()
     return {"model": folder / "model"}
