@@ -16,7 +16,7 @@ from ivit_helpers.device import dtype_name
 from ivit_helpers.errors import InputError
 from ivit_helpers.weights.headers import TENSORS, check_header, header
 from ivit_helpers.weights.pickles import check_archive, read_state_dict
-from ivit_helpers.weights.regular import check_regular, is_there, printable, read_json, shown
+from ivit_helpers.weights.regular import check_regular, is_there, listed, printable, read_json, shown
 
 LFS_POINTER = b"version https://git-lfs"
 WEB_PAGE = re.compile(rb"\s*<[!?a-zA-Z]")
@@ -98,7 +98,7 @@ def files_of(tensors: Mapping[str, Path], prefix: str = "") -> tuple[Path, ...]:
     """
     files = tuple(sorted({file for name, file in tensors.items() if name.startswith(prefix)}))
     if missing := [file for file in files if not is_there(file)]:
-        names = ", ".join(file.name for file in missing)
+        names = listed([file.name for file in missing])
         raise InputError(f"{missing[0].parent} lacks {names}, named in its index: download the missing shards.")
     for file in files:
         check_file(file)
@@ -117,7 +117,7 @@ def _indexed(index: Path, pattern: str) -> dict[str, Path]:
         raise InputError(f"{index} names {len(names):,} shards, and at most {SHARDS:,} are read: download the file again.")
     if unknown := sorted(path.name for path in folder.glob(pattern) if path.name not in names):
         raise InputError(
-            f"{folder} holds {', '.join(unknown)}, which {index.name} does not name: the files seem to be of two versions, "
+            f"{folder} holds {listed(unknown)}, which {index.name} does not name: the files seem to be of two versions, "
             "download one version again."
         )
     return {name: folder / file for name, file in where.items()}

@@ -5,6 +5,7 @@ import math
 import reprlib
 import stat
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ NAME_LENGTH = 500
 """Characters of a name. A chat model has names of 80."""
 LONGEST_SHOWN = 300
 """Characters of a text from a file or a parameter; a longer one is shown by its beginning and its end"""
+LISTED = 5
 KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -37,6 +39,12 @@ def shown(value: object) -> str:
 def bare(value: object) -> str:
     """As `shown`, and a text without quotation marks if it can be printed."""
     return value if isinstance(value, str) and printable(value) else shown(value)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+    return ", ".join(map(bare, names[:LISTED])) + more
 
 
 def printable(name: str) -> bool:

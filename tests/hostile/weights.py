@@ -7,6 +7,7 @@ import stat
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
+from copy import copy
 from pathlib import Path
 from pickle import encode_long
 from typing import Any
@@ -40,7 +41,7 @@ def with_file(name: str, content: bytes | Callable[[Path], object]) -> Make:
         path = copied(folder) / name
         path.unlink(missing_ok=True)
         path.write_bytes(content) if isinstance(content, bytes) else content(path)
-        return {"model": path.parent}
+        return {"model": str(path.parent)}
 
     return make
 
@@ -140,7 +141,7 @@ def state_dict(value: bytes, name: bytes | None = None) -> bytes:
 
 
 def archive(
-    content: bytes | Callable[[], bytes], packed: int = zipfile.ZIP_STORED, twice: bool = False, **records: bytes
+    content: bytes | Callable[[], bytes], packed: int = zipfile.ZIP_STORED, twice: bool = False, inside: str = "", **records: bytes
 ) -> Callable[[Path], None]:
     """An archive as torch.save writes it, of this pickle and one storage of 8 bytes."""
 
@@ -156,6 +157,10 @@ def archive(
                 target.writestr(f"x/{name}", record)
             if twice:
                 target.filelist += [target.filelist[-1]] * 100_000
+            if inside:
+                other = copy(target.filelist[-1])
+                other.filename, other.header_offset = f"x/{inside}", other.header_offset - 4
+                target.filelist.append(other)
 
     return write
 
@@ -246,12 +251,18 @@ CASES = [
     smoke("a device in place of a model", given(model="/dev/zero"), "/dev/zero' is not a folder"),
     smoke("a model name of 5,000 characters", given(model="a/" + "b" * 5000), "File name too long"),
     smoke("a model in the home folder of nobody", given(model="~nobody-such-user/model"), "cannot be a path"),
+    smoke("a NUL byte in the name of a model", given(model="a\x00b"), "cannot be a path"),
     smoke("an unknown random shape", given(model="random:1000b"), "may be random:6b-224"),
     # what a configuration is written as
     smoke("an empty config.json", with_file("config.json", b""), "config.json is not JSON"),
     smoke("a config.json that is a list", with_file("config.json", b"[]"), "does not hold a JSON object"),
     smoke("a config.json nested 100,000 deep", with_file("config.json", NESTED), "nested more than 20 deep"),
     smoke("a config.json of one terabyte (sparse)", with_file("config.json", sparse), "more than 8,388,608 bytes"),
+    smoke(
+        "a config.json of two million empty lists",
+        with_file("config.json", lambda path: path.write_text('{"a": [' + "[]," * 2_000_000 + "[]]}")),
+        "has no hidden_size",
+    ),
     smoke("a config.json with a byte order mark", with_file("config.json", b"\xef\xbb\xbf{}"), "not JSON .Unexpected UTF-8 BOM"),
     smoke("a config.json in UTF-16", with_file("config.json", "{}".encode("utf-16")), "not JSON .'utf-8' codec"),
     smoke("a config.json with bytes that are not UTF-8", with_file("config.json", b'{"a": "\xff"}'), "not JSON .'utf-8' codec"),
@@ -367,6 +378,9 @@ CASES = [
         "neither a text nor a small whole number",
     ),
     smoke("a pickle with a text of 4 GB that is not there", pickled(b"\x80\x02X\xff\xff\xff\xffabc."), DAMAGED),
+    smoke("a pickle with a number of 2 GB that is not there", pickled(b"\x80\x02\x8b\xff\xff\xff\x7f1."), DAMAGED),
+    smoke("a pickle with bytes of 2**63 that are not there", pickled(b"\x80\x02\x8e" + b"\xff" * 7 + b"\x7f."), DAMAGED),
+    smoke("a pickle of protocol 5", pickled(b"\x80\x05}."), "its pickle protocol is not 2"),
     smoke("a pickle that takes what it did not put", pickled(b"\x80\x02\x86."), DAMAGED),
     smoke(
         "a pickle that sets the methods of a dict",
@@ -389,6 +403,8 @@ CASES = [
     smoke("an archive that lists one record 100,000 times", pickled(state_dict(tensor()), twice=True), "cannot be read as weights"),
     smoke("a TorchScript program", pickled(state_dict(tensor()), **{"constants.pkl": b"x"}), "it is a TorchScript program"),
     smoke("line breaks in the name of a tensor", pickled(state_dict(tensor(), name=text("x\nivit: all is well"))), "cannot be printed"),
+    smoke("an archive with one record inside another", pickled(state_dict(tensor()), inside="data/1"), "two of its records overlap"),
+    smoke("an archive that lists one record by two names", pickled(state_dict(tensor()), inside="DATA.PKL"), "two of its records"),
     # safetensors
     smoke("a safetensors header of 2**62 bytes", safetensors(b"{}", length=2**62), "its header of 4,611,686,018,427,387,904 bytes"),
     smoke("a safetensors header of 90 MB", safetensors(b"", length=90_000_000), "its header of 90,000,000 bytes is longer"),
