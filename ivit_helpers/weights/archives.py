@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from ivit_helpers.weights.regular import DESCRIPTION_BYTES
+
 RECORDS = 2**16
 """One record for each tensor: a training checkpoint of the 6B network has about 2,000. So many take a second and 60 MB to list."""
 DIRECTORY_BYTES = 2**24
-PICKLE_BYTES = 2**24
-"""The 6B network's pickle has 0.1 MB"""
 END, LOCATOR, END64 = struct.Struct("<4s4H2LH"), struct.Struct("<4sLQL"), struct.Struct("<4sQ2H2L4Q")
 LOCAL_BYTES = 30
 """Length of what is before a record, without its name"""
@@ -83,8 +83,8 @@ def read_archive(path: Path) -> Archive:
     records = {info.filename.removeprefix(folder): info for info in found}
     if any(name.lower().endswith("constants.pkl") for name in records):
         raise pickle.UnpicklingError("it is a TorchScript program")
-    if sum(info.file_size for name, info in records.items() if not name.startswith("data/")) > PICKLE_BYTES:
-        raise pickle.UnpicklingError(f"what it holds beside numbers is longer than {PICKLE_BYTES:,} bytes")
+    if sum(info.file_size for name, info in records.items() if not name.startswith("data/")) > DESCRIPTION_BYTES:
+        raise pickle.UnpicklingError(f"what it holds beside numbers is longer than {DESCRIPTION_BYTES:,} bytes")
     with path.open("rb") as file:
         content = {name: _content(file, records[name]) for name in ("data.pkl", "byteorder") if name in records}
     if "data.pkl" not in content:

@@ -16,7 +16,7 @@ from ivit_helpers.device import dtype_name
 from ivit_helpers.errors import InputError
 from ivit_helpers.weights.headers import TENSORS, check_header, header
 from ivit_helpers.weights.pickles import check_archive, read_state_dict
-from ivit_helpers.weights.regular import check_regular, is_there, listed, printable, read_json, shown
+from ivit_helpers.weights.regular import DESCRIPTION_BYTES, INDEX_BYTES, check_regular, is_there, listed, printable, read_json, shown
 
 LFS_POINTER = b"version https://git-lfs"
 WEB_PAGE = re.compile(rb"\s*<[!?a-zA-Z]")
@@ -100,8 +100,13 @@ def files_of(tensors: Mapping[str, Path], prefix: str = "") -> tuple[Path, ...]:
     if missing := [file for file in files if not is_there(file)]:
         names = listed([file.name for file in missing])
         raise InputError(f"{missing[0].parent} lacks {names}, named in its index: download the missing shards.")
+    described = 0
     for file in files:
-        check_file(file)
+        described += check_file(file)
+        if described > DESCRIPTION_BYTES:
+            raise InputError(
+                f"{file.parent} holds more than {DESCRIPTION_BYTES:,} bytes of names and shapes of tensors: download it again."
+            )
     return files
 
 
@@ -124,7 +129,7 @@ def _indexed(index: Path, pattern: str) -> dict[str, Path]:
 
 
 def _weight_map(index: Path) -> dict[str, str]:
-    found = read_json(index).get("weight_map")
+    found = read_json(index, INDEX_BYTES).get("weight_map")
     if not isinstance(found, dict) or not all(isinstance(file, str) for file in found.values()):
         raise InputError(f"{index} has no weight_map of file names: download the file again.")
     if len(found) > TENSORS or not all(printable(name) for name in found):
@@ -134,13 +139,13 @@ def _weight_map(index: Path) -> dict[str, str]:
     return found
 
 
-def check_file(path: Path) -> None:
-    """Raise InputError for a file that is not weights, or is incomplete, by its first and last bytes; reads a few kilobytes."""
+def check_file(path: Path) -> int:
+    """Bytes of what a weight file holds beside values: its pickle or header, which is all that is read.
+
+    Raises InputError for a file that is not weights, is incomplete, or whose description is not one of tensors.
+    """
     check_beginning(path)
-    if path.suffix in PICKLED:
-        check_archive(path)
-    if path.suffix == ".safetensors":
-        check_header(path)
+    return check_header(path) if path.suffix == ".safetensors" else check_archive(path)
 
 
 def shapes_of(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:

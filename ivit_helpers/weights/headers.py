@@ -6,21 +6,22 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from ivit_helpers.errors import InputError, first_line
-from ivit_helpers.weights.regular import parsed, printable
+from ivit_helpers.weights.regular import DESCRIPTION_BYTES, parsed, printable
 
 TENSORS = 2**16
 """Of a folder or a file. A chat model has 3,000."""
-HEADER_BYTES = 2**23
-"""100 bytes for each tensor. The format allows 100 MB, which take a gigabyte to parse."""
 
 
-def check_header(path: Path) -> None:
-    """Raise InputError for a safetensors file that is incomplete, or whose header the library refuses or is too long."""
+def check_header(path: Path) -> int:
+    """Length of the header.
+
+    Raises InputError for a safetensors file that is incomplete, or whose header the library refuses or is too long.
+    """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-    if length > HEADER_BYTES:
+    if length > DESCRIPTION_BYTES:
         raise InputError(
-            f"{path} cannot be read as weights (its header of {length:,} bytes is longer than {HEADER_BYTES:,}): download it again."
+            f"{path} cannot be read as weights (its header of {length:,} bytes is longer than {DESCRIPTION_BYTES:,}): download it again."
         )
     try:
         with safe_open(path, framework="pt"):
@@ -29,13 +30,14 @@ def check_header(path: Path) -> None:
         raise InputError(
             f"{path} cannot be read as weights ({first_line(error)[:200]}): the file is damaged or incomplete, download it again."
         ) from None
+    return length
 
 
 def header(path: Path) -> tuple[int, dict[str, Any]]:
     """Where the tensors of a safetensors file begin, and their entries in its header."""
-    check_header(path)  # the library checks the header; it does not give the offsets
+    length = check_header(path)
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
+        file.seek(8)
         written = file.read(length)
     try:
         entries: dict[str, Any] = parsed(written.decode())

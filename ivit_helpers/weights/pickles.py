@@ -35,10 +35,11 @@ REASON_LENGTH = 200
 ZIP_BEGINS, PICKLE_BEGINS = b"PK\x03\x04", b"\x80"
 
 
-def check_archive(path: Path) -> None:
-    """Raise InputError for a file that torch.save, since torch 1.6, did not write, or that holds more than tensors and plain containers.
+def check_archive(path: Path) -> int:
+    """Length of the pickle in a file of torch.save.
 
     The first bytes are checked, since torch.load chooses its reader by them, then the archive's directory, and what its pickle does.
+    Raises InputError for a file that torch.save, since torch 1.6, did not write, or that holds more than tensors and plain containers.
     """
     check_regular(path)
     with path.open("rb") as file:
@@ -51,7 +52,9 @@ def check_archive(path: Path) -> None:
     if beginning != ZIP_BEGINS:
         raise InputError(f"{path} cannot be read as weights (its end is missing, or torch.save did not write it): download it again.")
     with _in_a_sentence(path):
-        Scan(read_archive(path)).run()
+        archive = read_archive(path)
+        Scan(archive).run()
+    return len(archive.pickle)
 
 
 @contextmanager

@@ -11,8 +11,11 @@ from typing import Any
 
 from ivit_helpers.errors import InputError
 
-JSON_BYTES = 2**23
-"""The index of a chat model with 3,000 tensors has 0.3 MB; the worst 8 MiB of JSON take 0.3 GiB of memory and two seconds."""
+INDEX_BYTES, JSON_BYTES = 2**23, 2**20
+"""Of an index, and of any other JSON file. A chat model with 3,000 tensors has an index of 0.3 MB and a config.json of 10 kB. The worst
+8 MiB of JSON take 0.3 GiB of memory and 4 seconds."""
+DESCRIPTION_BYTES = 2**22
+"""Of what weight files hold beside values, in all files of a model: pickles, or headers. A chat model with 3,000 tensors has 0.5 MB."""
 DEPTH = 20
 """A chat model's config.json is nested 4 deep. Comparing or printing what is nested 900 deep exceeds Python's recursion limit."""
 NAME_LENGTH = 500
@@ -123,16 +126,16 @@ def parsed(text: str) -> Any:
     return content
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises InputError."""
+def read_json(path: Path, most: int = JSON_BYTES) -> dict[str, Any]:
+    """A JSON object from a file of at most `most` bytes. Raises InputError."""
     if not is_there(path):
         raise InputError(f"{path.parent} has no {path.name}: is it a complete copy of the published folder?")
     check_regular(path)
     try:
         with path.open("rb") as file:
-            written = file.read(JSON_BYTES + 1)
-        if len(written) > JSON_BYTES:
-            raise InputError(f"{path} has more than {JSON_BYTES:,} bytes, the most that are read of JSON: download the file again.")
+            written = file.read(most + 1)
+        if len(written) > most:
+            raise InputError(f"{path} has more than {most:,} bytes, the most that are read of such a file: download it again.")
         content = parsed(written.decode())
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): copy or download the file again.") from None
