@@ -1,5 +1,7 @@
 """Image files -> pixel values, by the official transform."""
 
+import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,17 @@ if TYPE_CHECKING:
 
 LONGEST = 2**17
 """Pixels of the long side of a resized image: 88 MB at 224 px, and no photograph comes near it"""
+LARGEST_SIDE = 2**11
+"""Pixels of a side of `size` and `crop_size`: 50 MB of values for each image, and the published networks take 224 and 448"""
+SMALLEST_STD = 0.01
+"""Of values from 0 to 1; a smaller one makes the normalised values larger than 100"""
+STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb")
+"""Keys of a processor's steps that are always taken here"""
+OTHER_STEPS = ("do_pad", "do_flip_channel_order", "do_reduce_labels", "do_align_long_axis", "do_thumbnail", "do_random_crop",
+               "crop_to_patches")  # fmt: skip
+"""Keys of a processor's steps that are never taken here"""
+RESAMPLINGS = tuple(sorted(Image.Resampling))
+"""Pillow's numbers"""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 TURNS = dict(zip(range(2, 9), (Transpose.FLIP_LEFT_RIGHT, Transpose.ROTATE_180, Transpose.FLIP_TOP_BOTTOM, Transpose.TRANSPOSE,
@@ -39,18 +52,21 @@ class ImageTransform:
 
     @classmethod
     def from_json(cls, published: Mapping[str, Any]) -> "ImageTransform":
-        """Take the numbers of a published preprocessor_config.json; sizes may be written as a number or as a mapping."""
+        """Take the numbers of a published preprocessor_config.json; a key that is missing or null has the official value.
 
-        def side(key: str) -> int:
-            value = published.get(key, 224)
-            return int(next(iter(value.values())) if isinstance(value, Mapping) else value)
-
+        A side may be written as a number or as a mapping: {"shortest_edge": side}, or {"height": side, "width": side}.
+        Raises ValueError naming the key, for a value that cannot be, and for one that asks for another computation than this.
+        """
+        given = {key: value for key, value in published.items() if value is not None}
+        for key, value in given.items():
+            _check_step(key, value)
+        size, crop_size = _side(given, "size"), _side(given, "crop_size")
+        if crop_size > size:
+            raise ValueError(f"crop_size is {crop_size}, which is larger than size, {size}")
+        if type(resample := given.get("resample", Image.Resampling.BICUBIC.value)) is not int or resample not in RESAMPLINGS:
+            raise ValueError(f"resample is {reprlib.repr(resample)}, and it may be one of {', '.join(map(str, RESAMPLINGS))}")
         return cls(
-            size=side("size"),
-            crop_size=side("crop_size"),
-            mean=tuple(published.get("image_mean", IMAGENET_MEAN)),
-            std=tuple(published.get("image_std", IMAGENET_STD)),
-            resample=int(published.get("resample", Image.Resampling.BICUBIC)),
+            size, crop_size, _by_channel(given, "image_mean", IMAGENET_MEAN), _by_channel(given, "image_std", IMAGENET_STD), resample
         )
 
     def crop(self, image: Image.Image) -> Image.Image:
@@ -81,6 +97,39 @@ class ImageTransform:
         import torch
 
         return torch.from_numpy(self.normalised(np.asarray(self.crop(image))))
+
+
+def _check_step(key: str, value: object) -> None:
+    """Raise ValueError for a step that is left out, added or changed: this transform has the official ones."""
+    wanted = key in STEPS
+    if key in (*STEPS, *OTHER_STEPS) and value is not wanted:
+        raise ValueError(f"{key} is {reprlib.repr(value)}, and only {str(wanted).lower()} is computed")
+    if key == "rescale_factor" and not (type(value) in (int, float) and math.isclose(float(str(value)), 1 / 255, rel_tol=1e-3)):
+        raise ValueError(f"rescale_factor is {reprlib.repr(value)}, and only 1/255 is computed")
+
+
+def _side(given: Mapping[str, Any], key: str) -> int:
+    value = given.get(key, 224)
+    sides = value
+    if isinstance(value, Mapping):
+        written = {name: side for name, side in value.items() if side is not None}
+        sides = next(iter(written.values()), None) if written.keys() in ({"shortest_edge"}, {"height", "width"}) else None
+        sides = sides if all(side == sides for side in written.values()) else None
+    if type(sides) is not int or not 1 <= sides <= LARGEST_SIDE:
+        raise ValueError(f"{key} is {reprlib.repr(value)}, and it may be one number of pixels from 1 to {LARGEST_SIDE:,}, of a square")
+    return sides
+
+
+def _by_channel(given: Mapping[str, Any], key: str, official: tuple[float, ...]) -> tuple[float, ...]:
+    """Means or deviations of red, green and blue, of values from 0 to 1."""
+    value, least = given.get(key, official), SMALLEST_STD if key == "image_std" else 0
+    if (
+        not isinstance(value, list | tuple)
+        or len(value) != len(official)
+        or not all(type(number) in (int, float) and least <= number <= 1 for number in value)
+    ):
+        raise ValueError(f"{key} is {reprlib.repr(value)}, and it may be a list of three numbers from {least} to 1")
+    return tuple(value)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Shapes: B images, N tokens (one class token, then the patches in rows), C channe
 Source: the published config.json and modeling_intern_vit.py of OpenGVLab/InternViT-6B-224px; arXiv 2312.14238 for the head.
 """
 
+import reprlib
 from dataclasses import dataclass, fields
 
 import torch
@@ -14,6 +15,12 @@ from ivit_helpers.errors import InputError
 from ivit_helpers.model.kernels import PLAIN, Kernels
 
 NORM_TYPES = ("rms_norm", "layer_norm")
+RANGES = {
+    "hidden_size": (1, 2**14), "num_hidden_layers": (1, 256), "num_attention_heads": (1, 256), "intermediate_size": (1, 2**16),
+    "image_size": (1, 2**11), "patch_size": (1, 2**11), "num_channels": (3, 3), "layer_norm_eps": (1e-12, 1e-3),
+}  # fmt: skip
+"""Sizes to four times the 6B network's, beyond which its mere description takes minutes; 3 channels, as images have; an epsilon of
+0 makes NaN of a token of zeros, and with 1 a norm has no effect."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +43,20 @@ class InternViTConfig:
         for field in fields(self):
             value = getattr(self, field.name)
             kinds = (int, float) if isinstance(field.default, float) else (type(field.default),)
-            if type(value) not in kinds or (not isinstance(value, str | bool) and value <= 0):
-                raise InputError(f"config.json: {field.name} is {value!r}, where a value such as {field.default!r} is expected.")
+            if type(value) not in kinds or (not isinstance(value, str | bool) and not value > 0):
+                self._refuse(f"{field.name} is", value, f", where a value such as {field.default!r} is expected")
+        for name, (least, most) in RANGES.items():
+            if not least <= (value := getattr(self, name)) <= most:
+                self._refuse(f"{name} is", value, f", and it may be {least:g} to {most:g}")
         if self.hidden_size % self.num_attention_heads:
-            raise InputError(
-                f"config.json: hidden_size {self.hidden_size} does not divide into {self.num_attention_heads} attention heads."
-            )
+            self._refuse("hidden_size", self.hidden_size, f" does not divide into {self.num_attention_heads} attention heads")
+        if self.image_size % self.patch_size:
+            self._refuse("image_size", self.image_size, f" is not a multiple of patch_size {self.patch_size}")
         if self.norm_type not in NORM_TYPES:
-            raise InputError(f"config.json: norm_type {self.norm_type!r} is not known; it may be {' or '.join(NORM_TYPES)}.")
+            self._refuse("norm_type", self.norm_type, f" is not known; it may be {' or '.join(NORM_TYPES)}")
+
+    def _refuse(self, name: str, value: object, why: str) -> None:
+        raise InputError(f"config.json: {name} {reprlib.repr(value)}{why}.")
 
     @property
     def grid(self) -> int:

@@ -9,10 +9,12 @@ from ivit_helpers.errors import InputError
 from ivit_helpers.images import ImageTransform
 from ivit_helpers.model import SHAPES, InternViTConfig
 from ivit_helpers.paths import DATA
-from ivit_helpers.weights.files import files_of, read_json, shapes_of, tensors_of
-from ivit_helpers.weights.formats import PUBLISHED, Format, config_in, config_of, processor_of_timm, recognise
+from ivit_helpers.weights.files import files_of, shapes_of, tensors_of
+from ivit_helpers.weights.formats import PUBLISHED, Format, config_in, config_of, recognise
 from ivit_helpers.weights.head import HEAD_FILES, check_head
 from ivit_helpers.weights.hub import cached, download, is_hub_id, reach
+from ivit_helpers.weights.processor import transform_in
+from ivit_helpers.weights.regular import expanded, is_there, read_json, shown
 
 MINIATURE = "tiny-internvit"
 """Name and folder of the embedded miniature"""
@@ -38,20 +40,9 @@ class Checkpoint:
         return not self.shards
 
 
-def _transform(folder: Path, published: Mapping[str, Any], config: InternViTConfig) -> ImageTransform:
-    """The transform that a model folder describes. Where it is silent: the official transform, at the network's image size."""
-    path, official = folder / "preprocessor_config.json", {"size": config.image_size, "crop_size": config.image_size}
-    try:
-        written = read_json(path) if path.exists() else processor_of_timm(published, config.image_size)
-        return ImageTransform.from_json(official | {key: value for key, value in written.items() if value is not None})
-    except (TypeError, ValueError, KeyError, StopIteration):
-        source = path if path.exists() else folder / "config.json"
-        raise InputError(f"{source} does not hold the sizes, means and deviations of a processor: download the file again.") from None
-
-
 def _random(model: str, shape: str, head: Path | None) -> Checkpoint:
     if shape not in SHAPES:
-        raise InputError(f"model={model!r} is not a known shape: it may be {', '.join(f'random:{name}' for name in SHAPES)}.")
+        raise InputError(f"model={shown(model)} is not a known shape: it may be {', '.join(f'random:{name}' for name in SHAPES)}.")
     config = SHAPES[shape]
     return Checkpoint(model, config, ImageTransform(config.image_size, config.image_size), head=head)
 
@@ -64,7 +55,7 @@ def _in_file(path: Path, head: Path | None) -> Checkpoint:
     """One weight file. Its config is the config.json beside it, and else follows from the shapes of its tensors."""
     beside = path.parent / "config.json"
     return _stored(
-        path, read_json(beside) if beside.exists() else None, dict.fromkeys(shapes_of([path]), path), path.parent, path.stem, head
+        path, read_json(beside) if is_there(beside) else None, dict.fromkeys(shapes_of([path]), path), path.parent, path.stem, head
     )
 
 
@@ -74,16 +65,21 @@ def _stored(
     """The checkpoint of these tensors (their files, by stored name) beside that config.json."""
     form = recognise(tensors, published, source)
     files = files_of(tensors, form.prefix)
-    config = config_in(form, published, source) or config_of(form, shapes_of(files), source)
-    own = [tensors[name] for name in sorted(form.head(tensors))] + [folder / name for name in HEAD_FILES if (folder / name).exists()]
+    try:
+        config = config_in(form, published, source) or config_of(form, shapes_of(files), source)
+    except InputError as error:
+        raise error if str(source) in str(error) else InputError(f"{source}: {error}") from None
+    own = [tensors[name] for name in sorted(form.head(tensors))] + [folder / name for name in HEAD_FILES if is_there(folder / name)]
+    if head is None and own:
+        check_head(head := own[0])
     return Checkpoint(
         name=name,
         config=config,
-        transform=_transform(folder, published or {}, config),
+        transform=transform_in(folder, published or {}, config),
         published=published or {},
         shards=files,
         form=form,
-        head=head or next(iter(own), None),
+        head=head,
     )
 
 
@@ -93,7 +89,7 @@ def find(model: str, head: str = "") -> Checkpoint:
     A hub id is downloaded first. Raises InputError for an unknown random shape, for a model that is not there, that is not an InternViT
     or that has no config or weights, and for weight files that are missing, superfluous or damaged at their first or last bytes.
     """
-    head_file = Path(head).expanduser() if head else None
+    head_file = expanded(head, "head") if head else None
     if head_file:
         check_head(head_file)
     kind, _, shape = model.partition(":")
@@ -101,13 +97,15 @@ def find(model: str, head: str = "") -> Checkpoint:
         return _random(model, shape, head_file)
     if model == "tiny":
         return _in_folder(DATA / MINIATURE, MINIATURE, head_file)
-    place = Path(model).expanduser()
+    place = expanded(model, "model")
     if place.is_file():
         return _in_file(place, head_file)
     if is_hub_id(model):
         return _in_folder(download(model), place.name, head_file)
     if not place.is_dir():
-        raise InputError(f"model={model!r} is not a folder on this machine: give the path of a model folder, 'tiny' or 'random:6b-224'.")
+        raise InputError(
+            f"model={shown(model)} is not a folder on this machine: give the path of a model folder, 'tiny' or 'random:6b-224'."
+        )
     return _in_folder(*cached(place), head_file)
 
 

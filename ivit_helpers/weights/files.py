@@ -1,7 +1,7 @@
 """Weight files: which of them a folder has, and where each tensor is in them."""
 
 import hashlib
-import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -10,25 +10,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 from ivit_helpers.device import dtype_name
 from ivit_helpers.errors import InputError
+from ivit_helpers.weights.headers import TENSORS, check_header, header
 from ivit_helpers.weights.pickles import check_archive, read_state_dict
+from ivit_helpers.weights.regular import DESCRIPTION_BYTES, INDEX_BYTES, check_regular, is_there, listed, printable, read_json, shown
 
 LFS_POINTER = b"version https://git-lfs"
+WEB_PAGE = re.compile(rb"\s*<[!?a-zA-Z]")
+SHARDS = 2**10
 
 
 def check_beginning(path: Path) -> None:
-    """Raise InputError for a file that, by its length or its first bytes, is something else than weights."""
-    with path.open("rb") as file:
-        beginning = file.read(512)
+    """Raise InputError for a file that, by its kind, its length or its first bytes, is something else than weights."""
+    check_regular(path)
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(512)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): copy or download the file again.") from None
     if not beginning:
         raise InputError(f"{path} is empty: download it again.")
     if beginning.startswith(LFS_POINTER):
         raise InputError(f"{path} is a git-LFS pointer, not the weights: run `git lfs pull` in its folder, or download it from the hub.")
-    if beginning.lstrip()[:1] == b"<":
+    if WEB_PAGE.match(beginning) and b"\0" not in beginning[:8]:  # the length of a safetensors header may begin with a space and `<`
         raise InputError(f"{path} is a web page, not the weights: download it again, after logging in if the page asks for it.")
 
 
@@ -69,19 +76,6 @@ class Place:
         return prod(self.shape) * self.dtype.itemsize
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises InputError."""
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{path.parent} has no {path.name}: is it a complete copy of the published folder?") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}): download the file again.") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path} does not hold a JSON object: download the file again.")
-    return content
-
-
 def tensors_of(folder: Path) -> dict[str, Path]:
     """The weight file of each tensor of a model folder, by stored name: safetensors if there are any, else pickles. Opens no shard.
 
@@ -89,9 +83,9 @@ def tensors_of(folder: Path) -> dict[str, Path]:
     """
     for stem, suffix in STEMS:
         index, single = folder / f"{stem}{suffix}.index.json", folder / f"{stem}{suffix}"
-        if index.exists():
+        if is_there(index):
             return _indexed(index, f"{stem}-*{suffix}")
-        if single.exists():
+        if is_there(single):
             return dict.fromkeys(shapes_of([single]), single)
     wanted = ", ".join(f"{stem}{suffix} or its index" for stem, suffix in STEMS)
     raise InputError(f"{folder} holds no weights: it needs {wanted}.")
@@ -103,77 +97,72 @@ def files_of(tensors: Mapping[str, Path], prefix: str = "") -> tuple[Path, ...]:
     Raises InputError for missing ones, and ones that are no weights by their first and last bytes.
     """
     files = tuple(sorted({file for name, file in tensors.items() if name.startswith(prefix)}))
-    if missing := [file for file in files if not file.exists()]:
-        names = ", ".join(file.name for file in missing)
+    if missing := [file for file in files if not is_there(file)]:
+        names = listed([file.name for file in missing])
         raise InputError(f"{missing[0].parent} lacks {names}, named in its index: download the missing shards.")
+    described = 0
     for file in files:
-        check_file(file)
+        described += check_file(file)
+        if described > DESCRIPTION_BYTES:
+            raise InputError(
+                f"{file.parent} holds more than {DESCRIPTION_BYTES:,} bytes of names and shapes of tensors: download it again."
+            )
     return files
 
 
 def _indexed(index: Path, pattern: str) -> dict[str, Path]:
     folder, where = index.parent, _weight_map(index)
     names = sorted(set(where.values()))
-    outside = [name for name in names if Path(name).name != name]
+    suffix = Path(pattern).suffix
+    outside = [name for name in names if Path(name).name != name or Path(name).suffix != suffix or not printable(name)]
     if outside or not names:
-        raise InputError(f"{index} names {', '.join(outside) or 'no shards'}: a shard must be a file of this folder.")
+        found = shown(outside[0]) if outside else "no shards"
+        raise InputError(f"{index} names {found}: a shard must be a file of this folder, and end in {suffix}.")
+    if len(names) > SHARDS:
+        raise InputError(f"{index} names {len(names):,} shards, and at most {SHARDS:,} are read: download the file again.")
     if unknown := sorted(path.name for path in folder.glob(pattern) if path.name not in names):
         raise InputError(
-            f"{folder} holds {', '.join(unknown)}, which {index.name} does not name: the files seem to be of two versions, "
+            f"{folder} holds {listed(unknown)}, which {index.name} does not name: the files seem to be of two versions, "
             "download one version again."
         )
     return {name: folder / file for name, file in where.items()}
 
 
 def _weight_map(index: Path) -> dict[str, str]:
-    found = read_json(index).get("weight_map")
+    found = read_json(index, INDEX_BYTES).get("weight_map")
     if not isinstance(found, dict) or not all(isinstance(file, str) for file in found.values()):
         raise InputError(f"{index} has no weight_map of file names: download the file again.")
+    if len(found) > TENSORS or not all(printable(name) for name in found):
+        raise InputError(
+            f"{index} names more than {TENSORS:,} tensors, or one whose name is too long or cannot be printed: download it again."
+        )
     return found
 
 
-def check_file(path: Path) -> None:
-    """Raise InputError for a file that is not weights, or is incomplete, by its first and last bytes; reads a few kilobytes."""
+def check_file(path: Path) -> int:
+    """Bytes of what a weight file holds beside values: its pickle or header, which is all that is read.
+
+    Raises InputError for a file that is not weights, is incomplete, or whose description is not one of tensors.
+    """
     check_beginning(path)
-    if path.suffix in PICKLED:
-        check_archive(path)
-    if path.suffix == ".safetensors":
-        _check_safetensors(path)
-
-
-def _check_safetensors(path: Path) -> None:
-    try:
-        with safe_open(path, framework="pt"):
-            pass
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} cannot be read as weights ({error}): the file is damaged or incomplete, download it again.") from None
-
-
-def _header(path: Path) -> tuple[int, dict[str, Any]]:
-    """Where the tensors of a safetensors file begin, and their entries in its header."""
-    _check_safetensors(path)  # the library checks the header; it does not give the offsets
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header: dict[str, Any] = json.loads(file.read(length))
-    header.pop("__metadata__", None)
-    return 8 + length, header
+    return check_header(path) if path.suffix == ".safetensors" else check_archive(path)
 
 
 def shapes_of(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of some weight files by stored name; reads no values. Raises InputError."""
     shapes: dict[str, tuple[int, ...]] = {}
     for path in files:
-        check_file(path)
+        check_beginning(path)
         if path.suffix == ".safetensors":
-            shapes |= {name: tuple(entry["shape"]) for name, entry in _header(path)[1].items()}
+            shapes |= {name: tuple(entry["shape"]) for name, entry in header(path)[1].items()}
         else:
             shapes |= {name: tuple(tensor.shape) for name, tensor in read_state_dict(path).items()}
     return shapes
 
 
 def _in_safetensors(path: Path, prefix: str) -> Iterator[tuple[str, Place]]:
-    begin, header = _header(path)
-    for name, entry in header.items():
+    begin, entries = header(path)
+    for name, entry in entries.items():
         if name.endswith(COUNTER) or not name.startswith(prefix):
             continue
         if entry["dtype"] not in DTYPES:

@@ -8,15 +8,16 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import reduce
 from itertools import count
+from math import isqrt
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ivit_helpers.errors import InputError
 from ivit_helpers.model import SHAPES, InternViTConfig
+from ivit_helpers.weights.regular import bare, shown
 
 CLASS_TOKEN, POSITIONS = "embeddings.class_embedding", "embeddings.position_embedding"
 T = TypeVar("T")
@@ -36,7 +37,7 @@ def _of_transformers(content: Config) -> Config:
     section = {**defaults, **_vision(content)}
     section |= {"qkv_bias": section["attention_bias"], "qk_normalization": section["use_qk_norm"]}
     sides = {key: section[key] for key in ("image_size", "patch_size") if isinstance(section.get(key), list)}
-    return section | {key: side[0] for key, side in sides.items() if side == side[:1] * 2}
+    return section | {key: side[0] for key, side in sides.items() if len(side) == 2 and side[0] == side[1]}
 
 
 @dataclass(frozen=True)
@@ -157,15 +158,25 @@ def _kind(content: Config | None) -> str:
     if content is None:
         return "there is no config.json: give the weights of an InternViT, such as OpenGVLab/InternViT-6B-224px"
     if "vision_config" in content:
-        return f"config.json is a chat model's ({content.get('model_type')}): give the chat model's own folder, with its own weights"
+        return f"config.json is a chat model's ({bare(content.get('model_type'))}): give the chat model's own folder, with its own weights"
     if "architecture" in content:
-        return f"config.json is timm's, of {content['architecture']}: of timm's models only vit_intern300m_patch14_448 is an InternViT"
-    kind = f"of model_type {content['model_type']!r}" if "model_type" in content else "of an unknown model"
+        return (
+            f"config.json is timm's, of {bare(content['architecture'])}: of timm's models only vit_intern300m_patch14_448 is an InternViT"
+        )
+    kind = f"of model_type {shown(content['model_type'])}" if "model_type" in content else "of an unknown model"
     return f"config.json is {kind}: give the folder of an InternViT, such as OpenGVLab/InternViT-6B-224px"
 
 
 REQUIRED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "image_size", "patch_size")
-"""Keys that every config.json of an InternViT has; another one that is missing has the published network's value"""
+"""Keys that every config.json of an InternViT has; another one that is missing has the published network's value.
+
+Keys for training alone are ignored: dropout, attention_dropout and drop_path_rate, which are the identity in inference, and
+initializer_factor, initializer_range and layer_scale_init_value, since every tensor comes from a file.
+"""
+
+
+def _is_intern300m(architecture: object) -> bool:
+    return isinstance(architecture, str) and architecture.startswith("vit_intern300m")
 
 
 def config_in(form: Format, content: Config | None, source: Path) -> InternViTConfig | None:
@@ -173,25 +184,17 @@ def config_in(form: Format, content: Config | None, source: Path) -> InternViTCo
 
     Raises InputError for a config.json of something else, and for one that asks for what this network does not compute.
     """
-    if content is None or (form.config is None and str(content[form.mark]).startswith("vit_intern300m")):
+    if content is None or (form.config is None and _is_intern300m(content[form.mark])):
         return None
     keys = form.config(content) if form.config else {}
     if missing := [name for name in REQUIRED if name not in keys]:
         raise InputError(f"{source} cannot be read as an InternViT: config.json has no {', '.join(missing)}, and {_kind(content)}.")
     if (activation := keys.get("hidden_act", "gelu")) != "gelu":
         raise InputError(
-            f"config.json of {source}: hidden_act is {activation!r}, and this network computes 'gelu' only (the exact one): "
+            f"config.json of {source}: hidden_act is {shown(activation)}, and this network computes 'gelu' only (the exact one): "
             "its answers would be wrong, so give a model with 'gelu'."
         )
     return InternViTConfig(**{field.name: keys[field.name] for field in fields(InternViTConfig) if field.name in keys})
-
-
-def processor_of_timm(content: Config, side: int) -> Config:
-    """The preprocessing in a config.json of timm by the keys of a preprocessor_config.json; nothing for any other config.json."""
-    if (written := content.get("pretrained_cfg")) is None:
-        return {}
-    resample = Image.Resampling[written["interpolation"].upper()]
-    return {"size": int(side / written["crop_pct"]), "image_mean": written["mean"], "image_std": written["std"], "resample": resample}
 
 
 def config_of(form: Format, shapes: Mapping[str, tuple[int, ...]], source: Path) -> InternViTConfig:
@@ -207,7 +210,15 @@ def config_of(form: Format, shapes: Mapping[str, tuple[int, ...]], source: Path)
     first = "encoder.layers.0."
     patches, positions, inner = (shape(name) for name in ("embeddings.patch_embedding.weight", POSITIONS, f"{first}mlp.fc1.weight"))
     heads = {known.hidden_size: known.num_attention_heads for known in SHAPES.values()}
-    if not patches or len(patches) != 4 or not positions or len(positions) != 3 or not inner or patches[0] not in heads:
+    if (
+        not patches
+        or len(patches) != 4
+        or not positions
+        or len(positions) != 3
+        or isqrt(max(positions[1] - 1, 0)) ** 2 != positions[1] - 1
+        or not inner
+        or patches[0] not in heads
+    ):
         raise InputError(
             f"{source} holds no InternViT of a published width ({', '.join(map(str, heads))}), so its config does not follow from "
             "its tensors: put its config.json beside it."
@@ -217,7 +228,7 @@ def config_of(form: Format, shapes: Mapping[str, tuple[int, ...]], source: Path)
         num_hidden_layers=next(number for number in count() if not shape(f"encoder.layers.{number}.ls1")),
         num_attention_heads=heads[patches[0]],
         intermediate_size=inner[0],
-        image_size=patches[2] * round((positions[1] - 1) ** 0.5),
+        image_size=patches[2] * isqrt(positions[1] - 1),
         patch_size=patches[2],
         num_channels=patches[1],
         norm_type="layer_norm" if shape(f"{first}norm1.bias") else "rms_norm",

@@ -1,6 +1,5 @@
 """Classification heads: the official one, this project's, a plain Linear, or none; each becomes one Linear over pooled features."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +10,18 @@ from torch import Tensor, nn
 
 from ivit_helpers.errors import InputError
 from ivit_helpers.model import ClassificationHead
-from ivit_helpers.weights.files import PICKLED, check_file, places_in, sha256
+from ivit_helpers.weights.files import PICKLED, Place, check_file, places_in, sha256
 from ivit_helpers.weights.formats import of_head, refuse_attention_pooling
 from ivit_helpers.weights.reading import read
+from ivit_helpers.weights.regular import NAME_LENGTH, is_there, parsed, printable, shown
 
 HEAD_FILES = ("classification_head.safetensors", "intern_vit_6b_224px_head.pth")
 """File names of a head beside a model's weights: this project's own, the published one"""
 PUBLISHED_SHA256 = "87201a460ecfc5fa6b2a119a5c17acabb6752e00a99f73857f95b3545f7d8ab9"
 """intern_vit_6b_224px_head.pth of the hub repository OpenGVLab/InternVL"""
 RANDOM_CLASSES = 1000
+CLASSES = 100_000
+"""ImageNet-21K has 21,841"""
 
 
 class LinearHead(nn.Module):
@@ -80,10 +82,16 @@ def head_classes(path: Path | None) -> tuple[str, ...]:
     if path is None:
         return unnamed_classes(RANDOM_CLASSES)
     check_head(path)
-    names = _class_names(path)
-    return names or unnamed_classes(
-        max((place.shape[0] for place in of_head(places_in(path)).values() if len(place.shape) == 2), default=0)
-    )
+    names, places = _class_names(path), of_head(places_in(path))
+    _check_size(places, path)
+    return names or unnamed_classes(max((place.shape[0] for place in places.values() if len(place.shape) == 2), default=0))
+
+
+def _check_size(places: Mapping[str, Place], path: Path) -> None:
+    """Raise InputError for a head of more classes than are read; a shape such as (10**9, 0) takes no bytes of a file."""
+    for name, place in places.items():
+        if place.shape and (place.shape[0] > CLASSES or not place.nbytes):
+            raise InputError(f"{path} stores {name} with shape {place.shape}, and a head has 1 to {CLASSES:,} classes: give another head.")
 
 
 def random_head(hidden_size: int) -> Head:
@@ -108,18 +116,30 @@ def _class_names(path: Path) -> tuple[str, ...]:
     with safe_open(path, framework="pt") as file:
         written = (file.metadata() or {}).get("classes", "[]")
     try:
-        names = json.loads(written)
+        names = parsed(written)
     except ValueError:
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"{path} has class names that are not a JSON list of strings: correct its metadata `classes`.")
+    if len(names) > CLASSES or not all(printable(name) for name in names):
+        raise InputError(
+            f"{path} has names for more than {CLASSES:,} classes, or one that is empty, longer than {NAME_LENGTH} characters or cannot be "
+            "printed: correct its metadata `classes`."
+        )
     return tuple(names)
 
 
-def _values(path: Path) -> dict[str, Tensor]:
-    """The head's tensors, scanned for damage."""
+def _values(path: Path, hidden_size: int) -> dict[str, Tensor]:
+    """The head's tensors, scanned for damage; read only if they fit a network of that width."""
     places = of_head(places_in(path))
     refuse_attention_pooling(places, path)
+    _check_size(places, path)
+    for place in places.values():
+        if len(place.shape) == 2 and (width := place.shape[1]) not in (hidden_size, 2 * hidden_size):
+            raise InputError(
+                f"{path} takes {width} features: this network gives {hidden_size} (class token) or "
+                f"{2 * hidden_size} (with the mean patch token)."
+            )
     return {name: tensor.to(torch.float32, copy=True) for name, tensor in read(places, torch.float32)}
 
 
@@ -129,6 +149,8 @@ def _with_batch_norm(tensors: Mapping[str, Tensor], path: Path) -> LinearHead:
         head = ClassificationHead(width // 2, classes)
     missing, unexpected = head.load_state_dict(tensors, strict=False, assign=True)
     names = [name for name in [*missing, *unexpected] if not name.endswith("num_batches_tracked")]
+    if not names and (tensors["norm.running_var"] < 0).any():
+        raise InputError(f"{path} is damaged: norm.running_var, a variance, holds values below 0; download the file again.")
     if names:
         raise InputError(f"{path} does not fit the official head in {', '.join(names)}: give norm.* and head.*, or a plain Linear.")
     return folded(head)
@@ -150,18 +172,13 @@ def read_head(path: Path, hidden_size: int) -> Head:
     Raises InputError when it is damaged, is neither, or does not fit a network of that width.
     """
     check_head(path)
-    tensors = _values(path)
+    tensors = _values(path, hidden_size)
     official = "norm.running_var" in tensors
     try:
         module = (_with_batch_norm if official else _plain)(tensors, path)
     except (RuntimeError, KeyError, ValueError) as error:  # shapes that do not go together
         raise InputError(f"{path} is not a classification head ({str(error).splitlines()[-1].strip()}).") from None
     width, classes = module.head.in_features, module.head.out_features
-    if width not in (hidden_size, 2 * hidden_size):
-        raise InputError(
-            f"{path} takes {width} features: this network gives {hidden_size} (class token) or "
-            f"{2 * hidden_size} (with the mean patch token)."
-        )
     over = "class token" if width == hidden_size else "class token and mean patch token"
     kind = f"{'BatchNorm (folded) and Linear' if official else 'Linear'} over {over}"
     names = _class_names(path)
@@ -172,8 +189,8 @@ def read_head(path: Path, hidden_size: int) -> Head:
 
 def check_head(path: Path) -> None:
     """Raise InputError, before anything is loaded, for a head file that does not exist or does not hold weights."""
-    if not path.is_file():
-        raise InputError(f"head={str(path)!r} is not a file on this machine: give the path of a .pth or .safetensors file.")
+    if not is_there(path) or path.is_dir():
+        raise InputError(f"head={shown(str(path))} is not a file on this machine: give the path of a .pth or .safetensors file.")
     if path.suffix not in (*PICKLED, ".safetensors"):
-        raise InputError(f"head={str(path)!r} is not a weights file: give the path of a .pth, .bin or .safetensors file.")
+        raise InputError(f"head={shown(str(path))} is not a weights file: give the path of a .pth, .bin or .safetensors file.")
     check_file(path)

@@ -6,13 +6,14 @@ from pathlib import Path
 from ivit_helpers.errors import InputError, describe_error
 from ivit_helpers.weights.files import STEMS, tensors_of
 from ivit_helpers.weights.formats import recognise
+from ivit_helpers.weights.regular import NAME_LENGTH, check_regular, is_there
 
 CONFIGURATION = ("config.json", "preprocessor_config.json")
 
 
 def is_hub_id(model: str) -> bool:
     """Whether a `model` parameter has a hub id's form, owner/name, and is not a folder or file on this machine."""
-    return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", model, re.ASCII) is not None and not Path(model).exists()
+    return re.fullmatch(r"\w[\w.-]{,95}/\w[\w.-]{,95}", model, re.ASCII) is not None and not is_there(Path(model))
 
 
 def cached(folder: Path) -> tuple[Path, str]:
@@ -28,8 +29,12 @@ def cached(folder: Path) -> tuple[Path, str]:
     if folder != root:
         return folder, name
     snapshots, main = sorted(folder.glob("snapshots/*")), folder / "refs" / "main"
-    if main.exists() and (current := folder / "snapshots" / main.read_text().strip()) in snapshots:
-        return current, name
+    if is_there(main):
+        check_regular(main)
+        with main.open("rb") as file:
+            current = file.read(NAME_LENGTH).decode(errors="replace").strip()
+        if current in {path.name for path in snapshots}:
+            return folder / "snapshots" / current, name
     if len(snapshots) != 1:
         raise InputError(
             f"{folder} holds {len(snapshots)} snapshots and none is its main one: give the path of one, snapshots/HASH, or download it."
@@ -47,9 +52,9 @@ def download(model: str) -> Path:
     for stem, suffix in STEMS:
         index, single = f"{stem}{suffix}.index.json", f"{stem}{suffix}"
         folder = _fetch(model, index, single)
-        if (folder / index).exists():
+        if is_there(folder / index):
             return _fetch(model, index, *_wanted(folder))
-        if (folder / single).exists():
+        if is_there(folder / single):
             break
     return folder
 

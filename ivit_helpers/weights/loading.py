@@ -17,6 +17,7 @@ from ivit_helpers.weights.formats import Format
 from ivit_helpers.weights.head import Head, random_head, read_head
 from ivit_helpers.weights.random_weights import random_weights
 from ivit_helpers.weights.reading import mapped, read
+from ivit_helpers.weights.regular import printable
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,9 @@ class Loaded:
     @property
     def stored_as(self) -> str:
         """The dtypes in the files, and the dtype in config.json if it is another one."""
-        said = str(self.checkpoint.published.get("torch_dtype", self.checkpoint.published.get("dtype", "")))
+        said = self.checkpoint.published.get("torch_dtype", self.checkpoint.published.get("dtype"))
         stored = ", ".join(self.stored.dtypes)
-        return f"{stored} (config.json says {said})" if stored and said and said != stored else stored
+        return f"{stored} (config.json says {said})" if stored and isinstance(said, str) and printable(said) and said != stored else stored
 
     def facts(self) -> ModelFacts:
         """The `model` part of a record."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ivit_helpers.device import dtype_name
 from ivit_helpers.errors import InputError
 from ivit_helpers.weights.files import Place
 
@@ -104,6 +105,8 @@ def _mapped_alone(place: Place) -> Tensor:
             memory = mmap.mmap(file.fileno(), place.offset + place.nbytes - begin, access=mmap.ACCESS_COPY, offset=begin)
     except ValueError:  # the mapping would reach beyond the file's end
         raise InputError(f"{place.file} became shorter while it was read: is it still being downloaded?") from None
+    except OSError as error:
+        raise InputError(f"{place.file} cannot be read ({error.strerror}): copy or download the file again.") from None
     memory.madvise(mmap.MADV_SEQUENTIAL)  # else a disk also reads what is before and behind each page that is touched
     return _tensor(place, np.frombuffer(memory, np.uint8)[place.offset - begin :])
 
@@ -114,7 +117,8 @@ def _sound(name: str, place: Place, fits: torch.dtype) -> tuple[str, Tensor]:
     if fault := found.fault(name):
         raise InputError(f"{place.file} is damaged: {name} {fault}; download the file again and compare its SHA-256 (verify=true).")
     if found.largest > torch.finfo(fits).max:
-        raise InputError(f"{name} holds {found.largest:.3g}, which float16 cannot: run with dtype='bfloat16' or dtype='float32'.")
+        advice = "run with dtype='bfloat16' or dtype='float32'" if fits == torch.float16 else f"correct the tensor in {place.file}"
+        raise InputError(f"{name} holds {found.largest:.3g}, which {dtype_name(fits)} cannot: {advice}.")
     return name, tensor
 
 

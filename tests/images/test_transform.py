@@ -49,6 +49,43 @@ def test_sizes_are_read_from_every_form_of_the_processor_config(written):
     assert ImageTransform.from_json({"size": written, "crop_size": written}).size == 224
 
 
+def test_a_processor_config_of_transformers_with_nulls_is_read():
+    written = {
+        "crop_size": None, "crop_to_patches": False, "do_center_crop": None, "do_convert_rgb": True, "do_normalize": True,
+        "do_rescale": True, "do_resize": True, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25], "resample": 3,
+        "rescale_factor": 0.00392156862745098, "size": {"height": 224, "width": 224, "shortest_edge": None}, "max_patches": 12,
+    }  # fmt: skip
+    assert ImageTransform.from_json(written) == ImageTransform(224, 224, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("do_normalize", False, "do_normalize is False, and only true is computed"),
+        ("do_rescale", 0, "do_rescale is 0, and only true is computed"),
+        ("crop_to_patches", True, "crop_to_patches is True, and only false is computed"),
+        ("rescale_factor", 1, "rescale_factor is 1, and only 1/255 is computed"),
+        ("rescale_factor", "1/255", "rescale_factor is '1/255', and only 1/255 is computed"),
+        ("size", {"height": 224, "width": 336}, "size is .*one number of pixels from 1 to 2,048, of a square"),
+        ("size", {"longest_edge": 224}, "size is .*of a square"),
+        ("size", {}, "size is {}"),
+        ("size", 224.0, "size is 224.0"),
+        ("size", True, "size is True"),
+        ("crop_size", 225, "crop_size is 225, which is larger than size, 224"),
+        ("image_mean", [0.5, 0.5], "image_mean is .*a list of three numbers from 0 to 1"),
+        ("image_mean", [0.5, 0.5, float("nan")], "image_mean is .*nan"),
+        ("image_std", [0.2, 0.2, 0], "image_std is .*a list of three numbers from 0.01 to 1"),
+        ("image_std", [0.2, 0.2, "0.2"], "image_std is"),
+        ("image_std", 0.2, "image_std is 0.2"),
+        ("resample", 17, "resample is 17, and it may be one of 0, 1, 2, 3, 4, 5"),
+        ("resample", "bicubic", "resample is 'bicubic'"),
+    ],
+)
+def test_what_a_processor_config_asks_for_is_computed_or_refused(key, value, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        ImageTransform.from_json({key: value})
+
+
 def test_modes_are_handled_on_purpose(tmp_path):
     grey = Image.new("L", (4, 4), 100)
     grey.save(tmp_path / "grey.png")

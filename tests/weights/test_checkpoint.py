@@ -189,6 +189,27 @@ def test_a_configuration_that_cannot_be_is_reported(model_folder, file, change, 
         checkpoint.find(str(model_folder))
 
 
+def test_keys_that_are_for_training_alone_are_ignored(model_folder):
+    path, before = model_folder / "config.json", checkpoint.find(str(model_folder)).config
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"dropout": 0.5, "drop_path_rate": 0.1, "initializer_factor": 9}))
+    assert checkpoint.find(str(model_folder)).config == before
+
+
+def test_a_configuration_that_is_refused_is_named_with_its_folder(model_folder):
+    path = model_folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"layer_norm_eps": 1}))
+    with pytest.raises(InputError, match=r"InternViT-small: config.json: layer_norm_eps is 1, and it may be 1e-12 to 0.001\."):
+        checkpoint.find(str(model_folder))
+
+
+def test_the_largest_configuration_is_described_in_a_moment(model_folder, cpu):
+    path = model_folder / "config.json"
+    sizes = {"hidden_size": 2**14, "num_hidden_layers": 256, "num_attention_heads": 256, "intermediate_size": 2**16}
+    path.write_text(json.dumps(json.loads(path.read_text()) | sizes))
+    with pytest.raises(InputError, match="needs 3,?072.* GiB for its weights in float32"):
+        loading.check_memory(checkpoint.find(str(model_folder)), cpu, torch.float32)
+
+
 def test_a_processor_config_that_is_not_json_is_reported(model_folder):
     (model_folder / "preprocessor_config.json").write_text("<html>")
     with pytest.raises(InputError, match="preprocessor_config.json is not JSON"):

@@ -192,3 +192,18 @@ def test_a_file_that_becomes_shorter_while_it_is_read_is_reported(tmp_path):
     (tmp_path / "x.bin").write_bytes((tmp_path / "x.bin").read_bytes()[:10_000])
     with pytest.raises(InputError, match="x.bin became shorter while it was read"):
         list(reading.read(places, torch.float32))
+
+
+def test_a_safetensors_header_whose_length_looks_like_the_beginning_of_a_web_page_is_read(tmp_path):
+    """15,392 bytes: the length begins with a space and a `<`."""
+    entry = b'{"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}'
+    (tmp_path / "x.safetensors").write_bytes(
+        (15_392).to_bytes(8, "little") + entry.ljust(15_392) + torch.tensor([1.0, 2.0]).numpy().tobytes()
+    )
+    assert dict(reading.read(files.places([tmp_path / "x.safetensors"]), torch.float32))["x"].tolist() == [1, 2]
+
+
+def test_a_number_too_large_for_float32_is_reported_with_the_dtype(tmp_path):
+    torch.save({"a": torch.full((3,), 1e300, dtype=torch.float64)}, tmp_path / "x.bin")
+    with pytest.raises(InputError, match="a holds 1e.300, which float32 cannot: correct the tensor in .*x.bin"):
+        list(reading.read(files.places([tmp_path / "x.bin"]), torch.float32))

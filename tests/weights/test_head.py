@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from ivit_helpers.errors import InputError
 from ivit_helpers.model.network import ClassificationHead
-from ivit_helpers.weights import head
+from ivit_helpers.weights import checkpoint, head
 
 WIDTH, CLASSES = 48, 13
 
@@ -100,6 +100,10 @@ def without(name):
         ({"weight": torch.ones(3, WIDTH)}, "a head is norm.* and head.* as the official one, or the weight and bias of one Linear"),
         ({"weight": torch.ones(3, WIDTH), "bias": torch.ones(4)}, "or the weight and bias of one Linear"),
         (official().state_dict() | {"norm.bias": torch.ones(3)}, "is not a classification head"),
+        (
+            official().state_dict() | {"norm.running_var": torch.full((2 * WIDTH,), -1.0)},
+            "norm.running_var, a variance, holds values below 0",
+        ),
         (official().state_dict() | {"norm.bias": torch.full((2 * WIDTH,), float("nan"))}, "norm.bias holds 96 values that are not finite"),
         (official().state_dict() | {"head.weight": torch.zeros(CLASSES, 2 * WIDTH)}, "head.weight is all zeros"),
     ],
@@ -154,3 +158,15 @@ def test_an_official_head_whose_weight_has_one_dimension_is_told(tmp_path):
     save_file({**official().state_dict(), "head.weight": torch.ones(WIDTH)}, tmp_path / "head.safetensors")
     with pytest.raises(InputError, match="is not a classification head"):
         head.read_head(tmp_path / "head.safetensors", WIDTH)
+
+
+def test_a_head_of_another_width_is_refused_before_its_values_are_read(tmp_path):
+    save_file({"weight": torch.full((3, WIDTH + 1), torch.nan), "bias": torch.ones(3)}, tmp_path / "head.safetensors")
+    with pytest.raises(InputError, match="takes 49 features: this network gives 48"):
+        head.read_head(tmp_path / "head.safetensors", WIDTH)
+
+
+def test_a_head_in_a_model_folder_is_checked_before_it_is_used(model_folder):
+    (model_folder / "classification_head.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(InputError, match="classification_head.safetensors is a git-LFS pointer"):
+        checkpoint.find(str(model_folder))

@@ -12,7 +12,7 @@ import torch
 
 from ivit_helpers.errors import InputError
 from ivit_helpers.weights.files import check_file
-from ivit_helpers.weights.pickles import read_pickle
+from ivit_helpers.weights.pickles import read_pickle, read_state_dict
 
 
 def values(path, tensor):
@@ -39,7 +39,7 @@ def test_a_configuration_object_is_read_without_importing_yacs(tmp_path, configu
 import sys
 from pathlib import Path
 from ivit_helpers.weights.files import check_file
-from ivit_helpers.weights.pickles import read_pickle
+from ivit_helpers.weights.pickles import read_pickle, read_state_dict
 sys.modules["yacs"] = None  # as where it is not installed
 print(sorted(read_pickle(Path({str(tmp_path / "head.pth")!r}))["tags"]))
 """
@@ -164,3 +164,65 @@ def test_a_pickle_of_the_older_format_with_an_archive_behind_it_is_refused_and_w
     ):
         reader(path)
     assert not list(tmp_path.glob("written*"))
+
+
+def test_what_checkpoints_hold_beside_tensors_is_read(tmp_path):
+    content = {
+        "state_dict": OrderedDict(a=torch.zeros(2, 3), empty=torch.zeros(0, 3), turned=torch.zeros(2, 3).T),
+        "optimizer": {"state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 1e-3, "params": [0]}]},
+        "size": torch.Size([2, 3]),
+        "device": torch.device("cpu"),
+        "dtype": torch.bfloat16,
+        "rng": b"bytes \xff",
+        "large": 2**70,
+    }
+    torch.save(content, tmp_path / "x.pth")
+    read = read_pickle(tmp_path / "x.pth")
+    assert {name: read[name] for name in list(content)[2:]} == {name: content[name] for name in list(content)[2:]}
+    assert read["optimizer"]["state"][0]["exp_avg"].shape == (2,)
+    assert {name: tuple(tensor.shape) for name, tensor in read_state_dict(tmp_path / "x.pth").items()} == {
+        "a": (2, 3),
+        "empty": (0, 3),
+        "turned": (3, 2),
+    }
+
+
+def test_a_storage_without_a_class_of_its_own_is_read(tmp_path):
+    torch.save({"x": torch.zeros(3, dtype=torch.float8_e4m3fn)}, tmp_path / "x.pth")
+    assert read_pickle(tmp_path / "x.pth")["x"].dtype == torch.float8_e4m3fn
+
+
+def test_names_that_are_numbers_are_no_state_dict(tmp_path):
+    torch.save({1: torch.zeros(2)}, tmp_path / "x.pth")
+    with pytest.raises(InputError, match="x.pth holds no state dict"):
+        read_state_dict(tmp_path / "x.pth")
+
+
+def test_a_second_way_to_name_one_storage_is_refused(tmp_path):
+    path = tmp_path / "x.pth"
+    torch.save({"a": torch.zeros(2), "b": torch.zeros(4, dtype=torch.bfloat16)}, path)
+    with zipfile.ZipFile(path) as archive:
+        content = archive.read("x/data.pkl")
+    assert content.count(b"X\x01\x00\x00\x001") == 1
+    rewritten(path, {"data.pkl": content.replace(b"X\x01\x00\x00\x001", b"X\x01\x00\x00\x000")})
+    with pytest.raises(InputError, match="x.pth is refused: it names one storage in two ways"):
+        read_pickle(path)
+
+
+def test_an_archive_of_one_record_in_two_places_is_refused(tmp_path):
+    path = tmp_path / "x.pth"
+    torch.save({}, path)
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("x/data.pkl", b"")
+    with pytest.raises(InputError, match="two of its records have one name"):
+        check_file(path.rename(tmp_path / "x.bin"))
+
+
+def test_bytes_before_or_behind_an_archive_are_refused(tmp_path):
+    """Readers of archives differ in where they then find the records."""
+    torch.save({}, tmp_path / "sound.pth")
+    whole = (tmp_path / "sound.pth").read_bytes()
+    for content in (whole[:4] + whole, whole + b"x"):
+        (tmp_path / "x.pth").write_bytes(content)
+        with pytest.raises(InputError, match="x.pth cannot be read as weights .its (directory is damaged|end is missing)"):
+            read_pickle(tmp_path / "x.pth")
