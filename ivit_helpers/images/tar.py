@@ -94,7 +94,9 @@ def tar_members(shard: Path) -> Members:
             problem = _after_the_end(file)
     except InputError:
         raise
-    except Exception as error:  # tarfile lets ValueError, OverflowError, RecursionError and more through for damaged headers
+    except RecursionError:
+        problem = "hundreds of headers for one member"
+    except Exception as error:  # tarfile lets ValueError, OverflowError and more through for damaged headers
         problem = (str(error) or type(error).__name__).splitlines()[0]
     if problem:
         raise InputError(

@@ -278,7 +278,7 @@ CASES = [
     Case("a tar file whose second half is zeros", tar_of(lambda: packed()[:2048] + bytes(50_000)), "the rest of it did not arrive"),
     Case("a tar file without images", tar_of(header("a.txt", 0) + END), "There are no images in"),
     Case("a tar header that says it has 8 GiB", huge_header, "a header of 8,589,934,592 bytes"),
-    Case("a tar file of 3,000 headers for one member", tar_of(chained_headers), "recursion|cannot be read as a tar file"),
+    Case("a tar file of 3,000 headers for one member", tar_of(chained_headers), "hundreds of headers for one member"),
     Case("a tar member of negative size", tar_of(lambda: header("a.png", -10_000) + packed()), "a member that ends before it begins"),
     Case("a tar member of 2**60 bytes", tar_of(lambda: header("a.png", 2**60) + packed()), "a member that ends after the file"),
     Case("a tar member with a name of 60,000 letters", tar_of(long_name), "a member's name of 60,000 characters"),
