@@ -21,6 +21,7 @@ from ivit_helpers.weights.regular import DESCRIPTION_BYTES, INDEX_BYTES, check_r
 LFS_POINTER = b"version https://git-lfs"
 WEB_PAGE = re.compile(rb"\s*<[!?a-zA-Z]")
 SHARDS = 2**10
+"""Files of one model: a shard has gigabytes, so that so many are terabytes"""
 
 
 def check_beginning(path: Path) -> None:
