@@ -20,7 +20,9 @@ from ivit_helpers.weights.regular import DESCRIPTION_BYTES, INDEX_BYTES, check_r
 
 LFS_POINTER = b"version https://git-lfs"
 WEB_PAGE = re.compile(rb"\s*<[!?a-zA-Z]")
+"""Not every beginning with `<`: the length of a safetensors header may be a space and a `<`"""
 SHARDS = 2**10
+"""Files of one model: a shard has gigabytes, so that so many are terabytes"""
 
 
 def check_beginning(path: Path) -> None:
@@ -35,7 +37,7 @@ def check_beginning(path: Path) -> None:
         raise InputError(f"{path} is empty: download it again.")
     if beginning.startswith(LFS_POINTER):
         raise InputError(f"{path} is a git-LFS pointer, not the weights: run `git lfs pull` in its folder, or download it from the hub.")
-    if WEB_PAGE.match(beginning) and b"\0" not in beginning[:8]:  # the length of a safetensors header may begin with a space and `<`
+    if WEB_PAGE.match(beginning):
         raise InputError(f"{path} is a web page, not the weights: download it again, after logging in if the page asks for it.")
 
 
