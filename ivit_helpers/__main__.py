@@ -75,6 +75,7 @@ def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, ce
         if problems:
             raise problems[0]
         _check_device(chosen[names[0]])
+        _check_sockets()
         folder = RunFolder(chosen[names[0]])
     except InputError as error:
         _refuse([error])
@@ -191,6 +192,12 @@ def _check_device(given: Parameters) -> None:
     if done.returncode:
         last = (done.stderr.strip() or "it printed nothing").splitlines()[-1]
         raise InputError(f"device={given.device!r} cannot be started, a process that tried ended with {done.returncode}: {last}")
+
+
+def _check_sockets() -> None:
+    from ivit_helpers.report import check_sockets
+
+    check_sockets()
 
 
 def _select(given: Parameters) -> str:

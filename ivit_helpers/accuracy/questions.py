@@ -13,7 +13,7 @@ from ivit_helpers.accuracy.journal import Journal
 from ivit_helpers.accuracy.judging import TOPS, judge_accuracy, judge_least
 from ivit_helpers.accuracy.predictions import Predictions, answerable
 from ivit_helpers.accuracy.statistics import LOST, confident_mistakes, confusion, not_scored, per_class, score
-from ivit_helpers.images import RULES, LabelledImages, image_set, listed
+from ivit_helpers.images import RULES, LabelledImages, check_workers, image_set, listed
 from ivit_helpers.model import PublishedAccuracy, least_top1, published_accuracy
 from ivit_helpers.record import OUTCOMES, AccuracyParameters, AccuracyRecord, AccuracyRow, Run
 from ivit_helpers.report import NOTHING, Facts, Gallery, SideBySide, Table, Together, facts
@@ -34,6 +34,7 @@ def check_inputs(asked: AccuracyParameters) -> int:
     of the images is not a class of the model.
     """
     images = image_set(asked)
+    check_workers(asked.workers)
     check_head(asked)
     check_classes(asked, images)
     if asked.reference:

@@ -1,7 +1,7 @@
 """Image files -> labelled images -> batches of pixel values, by the official transform. Importing this wing does not import torch."""
 
 from ivit_helpers.images.aside import LeftAside, listed
-from ivit_helpers.images.decoding import AUTO, Decoded, Decoder, batches
+from ivit_helpers.images.decoding import AUTO, Decoded, Decoder, batches, check_workers
 from ivit_helpers.images.folders import digits
 from ivit_helpers.images.imagenet import RULES, devkit_order, readable_names, synsets
 from ivit_helpers.images.labelled_images import Label, LabelledImages, printable
@@ -10,6 +10,7 @@ from ivit_helpers.images.regular import read_text
 from ivit_helpers.images.transform import ImageTransform, read_image, synthetic_pixels
 
 __all__ = [
-    "AUTO", "RULES", "Decoded", "Decoder", "ImageTransform", "Label", "LabelledImages", "LeftAside", "batches", "devkit_order", "digits",
-    "image_set", "listed", "printable", "read_image", "read_text", "readable_names", "synsets", "synthetic_pixels",
+    "AUTO", "RULES", "Decoded", "Decoder", "ImageTransform", "Label", "LabelledImages", "LeftAside", "batches", "check_workers",
+    "devkit_order", "digits", "image_set", "listed",
+    "printable", "read_image", "read_text", "readable_names", "synsets", "synthetic_pixels",
 ]  # fmt: skip

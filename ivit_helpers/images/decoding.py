@@ -187,18 +187,36 @@ def _sampled(decoder: Decoder) -> tuple[list[Decoded], float]:
     return first, statistics.median(seconds[1:] or seconds)
 
 
+def why_no_workers() -> str:
+    """Why decoding processes cannot be started on this machine, in words; empty where they can. They share locks through /dev/shm."""
+    try:
+        multiprocessing.get_context("forkserver").Lock()
+    except OSError as error:
+        return f"shared memory (/dev/shm) cannot be used: {error.strerror}"
+    return ""
+
+
+def check_workers(workers: int) -> None:
+    """Raise InputError for a number of decoding processes that cannot be started here; AUTO does without them."""
+    reason = why_no_workers() if workers > 0 else ""
+    if reason:
+        raise InputError(f"workers={workers}: {reason}; run with workers=0 to decode in the notebook's own process.")
+
+
 def batches(images: LabelledImages, transform: ImageTransform, batch_size: int, workers: int = AUTO) -> Generator[Batch, None, None]:
     """The images of a set in order, in batches; close the iterator to end the workers early.
 
     workers: decoding processes; 0: decode in this process, in turn with the device. AUTO times the first images and, if the rest
-    takes longer than WORTHWHILE_SECONDS, starts a process for every core but one. Raises InputError when a worker is killed.
+    takes longer than WORTHWHILE_SECONDS, starts a process for every core but one. Raises InputError when a worker is killed, and for
+    workers that cannot be started.
     """
+    check_workers(workers)
     decoder = Decoder(images, transform)
     first: list[Decoded] = []
     if workers == AUTO:
         first, seconds = _sampled(decoder)
         worthwhile = seconds * (len(images) - len(first)) > WORTHWHILE_SECONDS
-        workers = min(max(1, cores() - 1), MOST_WORKERS) if worthwhile else 0
+        workers = min(max(1, cores() - 1), MOST_WORKERS) if worthwhile and not why_no_workers() else 0
     rest = range(len(first), len(images))
     if workers == 0:
         yield from _grouped(chain(first, map(decoder, rest)), batch_size, transform)

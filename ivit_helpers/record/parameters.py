@@ -199,8 +199,8 @@ def validate(kind: type[P], given: Mapping[str, Any]) -> P:
     try:
         return kind.model_validate(dict(given))
     except ValidationError as error:
-        problems = [_sentence(notebook, kind, problem) for problem in error.errors(include_url=False)]
-        raise InputError("\n".join(dict.fromkeys(problems))) from None
+        first = {problem["loc"][0]: problem for problem in reversed(error.errors(include_url=False))}  # one for each parameter
+        raise InputError("\n".join(_sentence(notebook, kind, problem) for problem in reversed(first.values()))) from None
 
 
 def _assigned(source: str) -> set[str]:

@@ -1,12 +1,13 @@
 """Notebook -> HTML: run it, judge how it ended, render the page; figures and tables that the notebooks show."""
 
 from ivit_helpers.report.ending import stoppable
-from ivit_helpers.report.execute import run_notebook
+from ivit_helpers.report.execute import check_sockets, run_notebook
 from ivit_helpers.report.figure import LIGHT, Figure, Gallery, SideBySide, Theme, Together, draw
 from ivit_helpers.report.session import conclude
 from ivit_helpers.report.table import NOTHING, Facts, Table, facts, number
 
 __all__ = [
-    "LIGHT", "NOTHING", "Facts", "Figure", "Gallery", "SideBySide", "Table", "Theme", "Together", "conclude", "draw", "facts", "number",
+    "LIGHT", "NOTHING", "Facts", "Figure", "Gallery", "SideBySide", "Table", "Theme", "Together", "check_sockets", "conclude",
+    "draw", "facts", "number",
     "run_notebook", "stoppable",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ivit_helpers.accuracy import other_run, predictions, questions, statistics
+from ivit_helpers.accuracy import flips, other_run, predictions, questions, statistics
 from ivit_helpers.accuracy.predictions import predict
 from ivit_helpers.errors import InputError
 from ivit_helpers.images import folders, layouts, transform
@@ -123,9 +123,12 @@ def test_each_rule_gives_exactly_what_plain_loops_give(name, random_classifier, 
     kept = pd.read_csv(run.folder / "accuracy_predictions.csv", dtype={"also": str})
     again = statistics.hits(kept[kept["outcome"] == "scored"].reset_index(), 5)
     assert again.sum() == top5
-    other_run.against(run, predictions, found, random_classifier, str(run.folder))
-    assert {check.status for check in run.record.checks} <= {"passed", "skipped"}
-    assert checks(run)["flips both ways alike"].detail.startswith("0 right there and wrong here, 0 wrong there and right here")
+    run.finish("the key figure")
+    twin = start(AccuracyParameters(out=str(tmp_path / "twin")))
+    questions.keep(twin, predictions, random_classifier)
+    other_run.against(twin, predictions, found, random_classifier, str(run.folder))
+    assert {check.status for check in twin.record.checks} <= {"passed", "skipped"}
+    assert checks(twin)["flips both ways alike"].detail.startswith("0 right there and wrong here, 0 wrong there and right here")
 
 
 def test_a_reference_that_was_labelled_or_scored_by_another_rule_is_refused(random_classifier, logits, tmp_path):
@@ -137,15 +140,17 @@ def test_a_reference_that_was_labelled_or_scored_by_another_rule_is_refused(rand
         found = layouts.image_set(AccuracyParameters(data=str(tmp_path / "set"), image_set=name))
         predictions = predict(random_classifier, found, 8)
         questions.keep(run, predictions, random_classifier)
-        return other_run.against(run, predictions, found, random_classifier, reference)
+        run.finish("the key figure")
+        return predictions, repr(other_run.against(run, predictions, found, random_classifier, reference))
 
     run_of("imagenet-1k")
-    assert "is a run over imagenet-1k and this one is over a, " in repr(run_of("a", str(tmp_path / "imagenet-1k")))
-    (tmp_path / "imagenet-1k" / "accuracy.json").unlink()  # the table says it by itself
-    table = tmp_path / "imagenet-1k" / "accuracy_predictions.csv"
-    assert "is a run over imagenet-1k and this one is over a, " in repr(run_of("a", str(table)))
-    pd.read_csv(table).drop(columns="set").to_csv(table, index=False)
-    assert "answers with classes that cannot be answered here" in repr(run_of("a", str(tmp_path / "imagenet-1k")))
+    there = tmp_path / "imagenet-1k"
+    predictions, said = run_of("a", str(there))
+    assert "is a run over imagenet-1k and this one is over a, " in said
+    found = flips.read_reference(str(there))
+    without_a_set = dataclasses.replace(found, table=found.table.drop(columns="set"))
+    with pytest.raises(InputError, match="answers with classes that cannot be answered here"):
+        flips.compare(predictions, without_a_set)
 
 
 def test_the_margin_is_that_of_the_classes_that_may_be_answered(random_classifier, logits, tmp_path):

@@ -1,9 +1,12 @@
 """All cases, in the order of the document that lists them."""
 
+from pathlib import Path
+
 from tests.hostile import images, paths, weights
 from tests.hostile.case import Case
 
 SECTIONS = {"Paths, values, references": paths.CASES, "Weights and configurations": weights.CASES, "Images and labels": images.CASES}
+DOCUMENT = Path(__file__).parents[2] / "docs" / "trust.md"
 CASES = [case for cases in SECTIONS.values() for case in cases]
 ENDS = {
     "refused": "refused",

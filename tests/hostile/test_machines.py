@@ -61,3 +61,39 @@ def test_a_terminal_that_knows_ascii_only_gets_its_summary(tmp_path):
     assert b"Traceback" not in done.stderr
     assert b"accuracy: " in done.stdout
     assert read(tmp_path / "run" / "accuracy.json").status != "incomplete"
+
+
+@needs_mounts
+@pytest.mark.parametrize(
+    "mount", ["mount -t tmpfs -o ro none /dev/shm", "mount -t tmpfs -o size=4k none /dev/shm && head -c 4096 /dev/zero > /dev/shm/x"]
+)
+def test_shared_memory_that_cannot_be_used_is_named_with_the_way_without_it(tmp_path, mount):
+    done = ivit("run", "accuracy", *QUICK, "-p", "workers=2", "--out", tmp_path / "run", mount=mount)
+    assert done.returncode == 2
+    assert b"workers=2: shared memory (/dev/shm) cannot be used: " in done.stderr
+    assert b"run with workers=0" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@needs_mounts
+def test_without_shared_memory_images_are_decoded_in_the_own_process(tmp_path):
+    code = (
+        "from ivit_helpers.images import ImageTransform, batches, digits, decoding\n"
+        "decoding.WORTHWHILE_SECONDS = 0\n"
+        "print(sum(len(batch.images) for batch in batches(digits().drawn(20, 0), ImageTransform(56, 56), 8)))"
+    )
+    line = 'mount -t tmpfs -o ro none /dev/shm && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", line, "sh", sys.executable, "-c", code], capture_output=True, cwd=ROOT, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, b"20\n"), done.stderr
+
+
+def test_a_folder_for_temporary_files_with_too_long_a_name_is_reported(tmp_path):
+    place = tmp_path / ("t" * 100)
+    place.mkdir()
+    done = ivit("run", "smoke", *QUICK[:4], "--out", tmp_path / "run", TMPDIR=str(place))
+    assert done.returncode == 2
+    assert b"A kernel cannot be reached through" in done.stderr
+    assert b"set TMPDIR to a writable folder with a short name" in done.stderr
+    assert not (tmp_path / "run").exists()

@@ -48,11 +48,11 @@ def test_a_signal_ends_the_batch_with_a_red_page_and_no_kernel(number, code, tmp
 
 
 def test_a_signal_before_the_kernel_starts_is_not_lost(tmp_path):
-    stop = Stop(signal.SIGTERM)
+    stop, before = Stop(signal.SIGTERM), psutil.Process().children()
     found = execute.run_notebook("smoke", SmokeParameters(device="cpu"), tmp_path, stop)
     assert found.status == "incomplete"
     assert found.reason.startswith("stopped by SIGTERM; ")
-    assert not psutil.Process().children(), "a kernel was started"
+    assert set(psutil.Process().children()) <= set(before), "a kernel was started"
 
 
 def test_a_batch_that_was_killed_is_seen_by_the_next_run_and_leaves_no_kernel(tmp_path):
