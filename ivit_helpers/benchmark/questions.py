@@ -8,10 +8,11 @@ from itertools import accumulate, chain
 import numpy as np
 import pandas as pd
 
-from ivit_helpers.benchmark import figures
+from ivit_helpers.benchmark import figures, launches
 from ivit_helpers.benchmark.ceilings import Ceilings
 from ivit_helpers.benchmark.implementations import BASELINE
 from ivit_helpers.device import dtype_name
+from ivit_helpers.errors import Unavailable
 from ivit_helpers.measure import (
     AGREEMENT,
     MOST_WINDOWS,
@@ -34,8 +35,8 @@ from ivit_helpers.weights import Loaded
 
 RESAMPLES = 2000
 NAMED = 2  # of several unsteady configurations
-Judged = Mapping[str, Agreement | str]
-"""By implementation: its agreement with the reference, or why it could not run"""
+Judged = Mapping[str, Agreement | str | Unavailable]
+"""By implementation: its agreement with the reference, why it could not run, or why it cannot run here at all"""
 
 
 def check_inputs(asked: BenchmarkParameters) -> None:
@@ -49,17 +50,20 @@ def begin(run: Run[BenchmarkRecord], loaded: Loaded) -> Facts:
 
 
 def check_agreement(run: Run[BenchmarkRecord], forwards: Mapping[str, Forward], loaded: Loaded) -> Judged:
-    """Compare every implementation with the reference on one image. One that disagrees or cannot run fails its check."""
+    """Compare every implementation with the reference on one image. One that disagrees or fails, fails its check."""
     pixels = pixel_batch(loaded, 1)
     expected = reference_states(loaded.network, pixels, loaded.dtype)
-    judged: dict[str, Agreement | str] = {}
+    judged: dict[str, Agreement | str | Unavailable] = {}
     for name, forward in forwards.items():
         try:
             with loaded.device.inference():
                 judged[name] = expected.agreement(forward(pixels))
+        except Unavailable as reason:
+            judged[name] = reason
         except (RuntimeError, NotImplementedError) as error:
             judged[name] = loaded.device.explain(error)
-        run.check(f"{name} agrees with the reference", _passed(judged[name]), str(judged[name]))
+        outcome = None if isinstance(judged[name], Unavailable) else _passed(judged[name])
+        run.check(f"{name} agrees with the reference", outcome, str(judged[name]))
     return judged
 
 
@@ -79,15 +83,17 @@ def measure(
             warmup=asked.warmup, repeats=asked.repeats, seconds=asked.seconds,
         )  # fmt: skip
     series += [
-        Series(name, size, error=f"refused before timing: {judged[name]}")
+        Series(name, size, error="" if isinstance(judged[name], Unavailable) else f"refused before timing: {judged[name]}")
         for size in asked.batch_sizes
         for name in forwards
         if name not in allowed
     ]
     series.sort(key=lambda one: (one.batch_size, list(forwards).index(one.implementation)))
     rows = [_row(one, series, loaded, judged[one.implementation], limits) for one in series]
+    launches.count(rows, allowed, loaded)
     _keep(run, rows)
     _check_speeds(run, rows)
+    launches.check_waiting(run, rows)
     run.note(conditions=watch.conditions)
     quiet = watch.is_quiet or not loaded.device.uses_host_memory  # only a CPU shares its cores with them
     run.check("the machine was quiet", quiet or None, str(watch), deciding=loaded.device.uses_host_memory)
@@ -127,19 +133,21 @@ def _windows(row: BenchmarkRow) -> str:
     return ", ".join(f"{1e3 * row.batch_size / mean:.3g}" for mean in means[-WINDOWS:]) + " images/s"
 
 
-def _passed(judgement: Agreement | str) -> bool:
+def _passed(judgement: Agreement | str | Unavailable) -> bool:
     return isinstance(judgement, Agreement) and judgement.passed
 
 
-def _row(one: Series, series: Sequence[Series], loaded: Loaded, judgement: Agreement | str, limits: Ceilings) -> BenchmarkRow:
+def _row(one: Series, series: Sequence[Series], loaded: Loaded, judgement: Agreement | str | Unavailable, limits: Ceilings) -> BenchmarkRow:
     row = BenchmarkRow(**one.row(dtype_name(loaded.dtype), loaded.network.config.flops_per_image).model_dump())
     if isinstance(judgement, Agreement):
         row.relative_error = judgement.error
+    if isinstance(judgement, Unavailable):
+        row.unavailable = str(judgement)
     if row.tflops:
         row.share_of_vendor_peak = row.tflops / limits.vendor if limits.vendor else None
         row.share_of_measured_matmul = row.tflops / limits.measured
     baseline = next((other for other in series if (other.implementation, other.batch_size) == (BASELINE, one.batch_size)), None)
-    if baseline and one is not baseline and not one.error and not baseline.error:
+    if baseline and one is not baseline and row.was_measured and baseline.windows_s and not baseline.error:
         row.ratio = _ratio(paired_ratios(one, baseline))
     return row
 

@@ -42,7 +42,16 @@ def _known_device(value: str) -> str:
 Whole = Annotated[int, BeforeValidator(_from_text)]
 Truth = Annotated[bool, BeforeValidator(_from_text)]
 Seconds = Annotated[float, BeforeValidator(_from_text)]
-Implementation = Literal["fused", "plain", "transformers"]
+
+
+def _full_name(value: Any) -> Any:
+    """What "transformers" meant before there were two of it."""
+    return "transformers-sdpa" if value == "transformers" else value
+
+
+Implementation = Annotated[
+    Literal["fused", "graph", "compile", "plain", "transformers-sdpa", "transformers-eager"], BeforeValidator(_full_name)
+]
 
 
 class Parameters(BaseModel):
@@ -84,9 +93,10 @@ class BenchmarkParameters(Parameters):
         [1, 4, 8], min_length=1, description="batch sizes to sweep, a list of whole numbers from 1 to 4096"
     )
     implementations: Annotated[list[Implementation], BeforeValidator(_as_list)] = Field(
-        ["fused", "plain", "transformers"],
+        ["fused", "plain", "transformers-sdpa"],
         min_length=1,
-        description='what to compare, a list of "fused", "plain" and "transformers"; the first is the one reported on',
+        description='what to compare, a list of "fused" (this device\'s fused operators), "graph" (the same, captured as a graph), '
+        '"compile" (the same, by torch.compile), "plain", "transformers-sdpa" and "transformers-eager"; the first is the one reported on',
     )
     warmup: Whole = Field(5, ge=0, le=1000, description="untimed calls after the first, a whole number from 0 to 1000")
     repeats: Whole = Field(
