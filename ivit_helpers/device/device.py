@@ -130,8 +130,8 @@ class Device:
     def why_no_graphs(self) -> str:
         """One sentence on why launches cannot be captured as a graph; empty where they can."""
         if not self.graph_class:
-            return f"there are no graphs on a {self.kind}: they save launches of an accelerator."
-        return "" if self.graph_type() else f"torch.{self.kind} has no {self.graph_class}: install a newer torch for this device."
+            return f"device={self.kind!r} has no graphs: there are no launches to save"
+        return "" if self.graph_type() else f"torch.{self.kind} has no {self.graph_class}: install a newer torch for this device"
 
     def new_graph(self) -> Any:
         """An empty graph to capture launches in."""

@@ -78,11 +78,12 @@ class Graphed(Prepared):
             raise Unavailable(reason)
         self._forward = forward
         self._module = torch.get_device_module(device.torch_device)
-        self._pool = self._module.graph_pool_handle()
         self._side = self._module.Stream()
         self._captured: dict[torch.Size, _Captured] = {}
 
     def _prepare(self, batch: Tensor) -> None:
+        if not self._captured:  # a pool is gone with its last graph: after a capture that failed it cannot be used again
+            self._pool = self._module.graph_pool_handle()
         captured = self._capture(torch.zeros_like(batch))
         found, expected = captured(batch), self._forward(batch)
         if not torch.equal(found, expected):
@@ -130,7 +131,8 @@ class Compiled(Prepared):
         except Exception as error:  # a compiler raises whatever it likes
             if is_out_of_memory(error):
                 raise
-            raise Unavailable(f"torch.compile does not compile this network here: {type(error).__name__}: {first_line(error)}") from error
+            reason = first_line(error).partition(" Skipped frames")[0].rstrip(".:")
+            raise Unavailable(f"torch.compile does not compile this network here ({type(error).__name__}: {reason})") from error
 
     def _run(self, batch: Tensor) -> Tensor:
         result: Tensor = self._compiled(batch)

@@ -65,7 +65,8 @@ class NPU(Device):
         "507011": "a captured graph failed when it was replayed: run without graph capture",
         "107025": "a stream was used during graph capture and not joined back: run without graph capture",
         "107027": "the host waited for the card during graph capture: unset ASCEND_LAUNCH_BLOCKING, else run without graph capture",
-        "107030": "an operator of this torch-npu cannot be captured as a graph: run without graph capture, or install a newer torch-npu",
+        "107030": "something during graph capture waits for the card, or cannot be captured: run without graph capture, or install a "
+        "newer torch-npu",
         "TASK_QUEUE_ENABLE = 2": "graphs need TASK_QUEUE_ENABLE=0 or 1: set it and run again",
         "pin_memory_expandable_segments": "take pin_memory_expandable_segments out of PYTORCH_NPU_ALLOC_CONF and run again",
         "161002": "an operator does not take this dtype: run with dtype='float32' and report the operator",

@@ -69,6 +69,7 @@ static uintptr_t models;
 static int alive;
 static int (*play)(uintptr_t);
 
+int rig_graphs(void) { return alive; }
 uintptr_t rig_capturing(void) { return capture.status == 1 ? capture.model : 0; }
 void rig_on_replay(int (*callback)(uintptr_t)) { play = callback; }
 static aclError unless_capturing(aclError number) {
