@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ivit_helpers.device.device import Device, is_out_of_memory
-from ivit_helpers.errors import Unavailable, first_line
+from ivit_helpers.errors import Unavailable, describe_error
 
 WARM_UPS = 3
 """Calls on a side stream before a capture, so that nothing is loaded or allocated for the first time within it (as torch's own examples)"""
@@ -131,8 +131,8 @@ class Compiled(Prepared):
         except Exception as error:  # a compiler raises whatever it likes
             if is_out_of_memory(error):
                 raise
-            reason = first_line(error).partition(" Skipped frames")[0].rstrip(".:")
-            raise Unavailable(f"torch.compile does not compile this network here ({type(error).__name__}: {reason})") from error
+            reason = describe_error(getattr(error, "inner_exception", error)).partition(" Skipped frames")[0].rstrip(".:")
+            raise Unavailable(f"torch.compile does not compile this network here ({reason})") from error
 
     def _run(self, batch: Tensor) -> Tensor:
         result: Tensor = self._compiled(batch)

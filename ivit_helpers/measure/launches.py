@@ -15,6 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ivit_helpers.device import Device, replays
 from ivit_helpers.errors import describe_error
 
+# They allocate, or are views that do not say so.
+_NEVER_LAUNCHED = frozenset({"aten::empty", "aten::empty_strided", "aten::_unsafe_view"})
 CALLS = 5
 # Operators that do the work of several in one kernel.
 _FUSED = re.compile(r"attention|rms_norm|layer_norm|gelu|addmm|addcmul|linear|conv")
@@ -55,8 +57,9 @@ class _Counting(TorchDispatchMode):
             self.audit.refused.setdefault(name, describe_error(error))
             raise
         given, made = _tensors((args, kwargs)), _tensors(result)
-        if not func.is_view or not _storages(made) <= _storages(given):
-            where = {tensor.device.type for tensor in [*given, *made]} or {"cpu"}
+        copied = not _storages(made) <= _storages(given)
+        if (given or made) and name not in _NEVER_LAUNCHED and (copied or not func.is_view):
+            where = {tensor.device.type for tensor in [*given, *made]}
             self.audit.calls[name, " to ".join(sorted(where, reverse=True))] += 1
         return result
 

@@ -58,8 +58,10 @@ def test_a_card_with_1_ms_of_work_waits_for_the_host_and_one_with_100_ms_does_no
     [long] = measured(loaded(), ["fused"], 100, virtual_clock, monkeypatch)
     assert (long.launches, long.host_ms) == (12 * LAYERS + 3, pytest.approx(host))
     assert 100 <= long.device_ms < 100 + host
-    waits = [row["who waits"] for row in launches.launch_table([short, long]).rows]
-    assert waits == ["launch-bound: this card waits for the host", "the host waits for the card"]
+    assert list(launches.launch_table([short, long]).frame["who waits"]) == [
+        "launch-bound: this card waits for the host",
+        "the host waits for the card",
+    ]
     [check] = run.record.checks
     assert check.status == "skipped"
     expected = "launch-bound: this card waits for the host with fused at batch 1; add 'graph' to implementations, or use larger batches"

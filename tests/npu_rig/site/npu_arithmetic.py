@@ -33,7 +33,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 # Handled by torch_npu itself: they allocate, or change what a tensor says of its bytes.
 UNTOUCHED = frozenset({
     "aten::empty.memory_format", "aten::empty_strided", "aten::detach", "aten::resize_", "aten::lift_fresh", "aten::alias",
-    "aten::set_.source_Storage_storage_offset", "aten::set_.source_Storage", "aten::is_pinned", "aten::_pin_memory",
+    "aten::_unsafe_view", "aten::set_.source_Storage_storage_offset", "aten::set_.source_Storage", "aten::is_pinned", "aten::_pin_memory",
 })  # fmt: skip
 # Views or copies, as the strides decide: taken apart, so that a view stays a view.
 MAYBE_VIEWS = frozenset({
