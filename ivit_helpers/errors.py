@@ -13,6 +13,10 @@ class ChecksFailed(InputError):  # noqa: N818  read by people: "ChecksFailed: ..
     """A notebook reached its conclusion, and a check had failed: raised by its last cell, so that whatever runs it fails too."""
 
 
+class Unavailable(NotImplementedError):  # noqa: N818  read by people
+    """Something that a device, or what is installed for it, cannot do. It is not a failure. Its text is one sentence: what, and why."""
+
+
 class Stopped(KeyboardInterrupt):
     """A second signal asked this process to stop."""
 

@@ -66,7 +66,7 @@ def measured(loaded: weights.Loaded, seconds: float) -> Result:
     """One benchmark of two implementations at one batch size."""
     with tempfile.TemporaryDirectory() as folder:
         asked = BenchmarkParameters(
-            batch_sizes=[1], implementations=["fused", "transformers"], warmup=3, repeats=60, seconds=seconds, out=folder
+            batch_sizes=[1], implementations=["fused", "transformers-sdpa"], warmup=3, repeats=60, seconds=seconds, out=folder
         )
         run = start(asked)
         forwards = benchmark.implementations(asked.implementations, loaded)

@@ -8,6 +8,7 @@ from itertools import accumulate, chain
 import numpy as np
 import pandas as pd
 
+from ivit_helpers.benchmark import launches
 from ivit_helpers.benchmark.around import joules_per_image, transfer, transfer_table
 from ivit_helpers.benchmark.ceilings import Ceilings
 from ivit_helpers.benchmark.compliance import DISTINCT, check_compliance, examine
@@ -15,6 +16,7 @@ from ivit_helpers.benchmark.frontier import LONGEST_CALL_S, frontier, swept_size
 from ivit_helpers.benchmark.implementations import BASELINE
 from ivit_helpers.benchmark.products import Products
 from ivit_helpers.device import dtype_name
+from ivit_helpers.errors import Unavailable
 from ivit_helpers.measure import (
     AGREEMENT,
     MOST_WINDOWS,
@@ -38,8 +40,9 @@ PRODUCTS = "products"
 """The name of the network's own products alone among what is timed"""
 RESAMPLES = 2000
 NAMED = 2  # of several unsteady configurations
-Judged = Mapping[str, Agreement | str]
-"""By implementation: its agreement with the reference, or why it could not run"""
+Judgement = Agreement | str | Unavailable
+Judged = Mapping[str, Judgement]
+"""By implementation: its agreement with the reference, why it could not run, or why it cannot run here at all"""
 
 
 def check_inputs(asked: BenchmarkParameters) -> None:
@@ -53,17 +56,20 @@ def begin(run: Run[BenchmarkRecord], loaded: Loaded) -> Facts:
 
 
 def check_agreement(run: Run[BenchmarkRecord], forwards: Mapping[str, Forward], loaded: Loaded) -> Judged:
-    """Compare every implementation with the reference on one image. One that disagrees or cannot run fails its check."""
+    """Compare every implementation with the reference on one image. One that disagrees or fails, fails its check."""
     pixels = pixel_batch(loaded, 1)
     expected = reference_states(loaded.network, pixels, loaded.dtype)
-    judged: dict[str, Agreement | str] = {}
+    judged: dict[str, Judgement] = {}
     for name, forward in forwards.items():
         try:
             with loaded.device.inference():
                 judged[name] = expected.agreement(forward(pixels))
+        except Unavailable as reason:
+            judged[name] = reason
         except (RuntimeError, NotImplementedError) as error:
             judged[name] = loaded.device.explain(error)
-        run.check(f"{name} agrees with the reference", _passed(judged[name]), str(judged[name]))
+        outcome = None if isinstance(judged[name], Unavailable) else _passed(judged[name])
+        run.check(f"{name} agrees with the reference", outcome, str(judged[name]))
     return judged
 
 
@@ -87,7 +93,10 @@ def measure(
     products = {one.batch_size: one for one in timed if one.implementation == PRODUCTS}
     series = [one for one in timed if one.implementation != PRODUCTS]
     series += [
-        Series(name, size, error=f"refused before timing: {judged[name]}") for size in sizes for name in forwards if name not in allowed
+        Series(name, size, error="" if isinstance(judged[name], Unavailable) else f"refused before timing: {judged[name]}")
+        for size in sizes
+        for name in forwards
+        if name not in allowed
     ]
     series.sort(key=lambda one: (one.batch_size, list(forwards).index(one.implementation)))
     alone = [one.row(dtype_name(loaded.dtype), loaded.network.config.flops_per_image) for one in products.values()]
@@ -98,8 +107,10 @@ def measure(
         row.bound_images_per_s = limits.bound(row.batch_size, best_products)
         row.share_of_bound = row.images_per_s and row.images_per_s / row.bound_images_per_s
         row.share_of_vendor_peak = row.tflops / limits.vendor if row.tflops and limits.vendor else None
+    launches.count(rows, allowed, loaded)
     _keep(run, rows)
     _check_speeds(run, rows)
+    launches.check_waiting(run, rows)
     run.note(conditions=watch.conditions)
     quiet = watch.is_quiet or not loaded.device.uses_host_memory  # only a CPU shares its cores with them
     run.check("the machine was quiet", quiet or None, str(watch), deciding=loaded.device.uses_host_memory)
@@ -175,14 +186,16 @@ def _windows(row: BenchmarkRow) -> str:
     return ", ".join(f"{1e3 * row.batch_size / mean:.3g}" for mean in means[-WINDOWS:]) + " images/s"
 
 
-def _passed(judgement: Agreement | str) -> bool:
+def _passed(judgement: Judgement) -> bool:
     return isinstance(judgement, Agreement) and judgement.passed
 
 
-def _row(one: Series, series: Sequence[Series], products: Mapping[int, Series], loaded: Loaded, judgement: Agreement | str) -> BenchmarkRow:
+def _row(one: Series, series: Sequence[Series], products: Mapping[int, Series], loaded: Loaded, judgement: Judgement) -> BenchmarkRow:
     row = BenchmarkRow(**one.row(dtype_name(loaded.dtype), loaded.network.config.flops_per_image).model_dump())
     if isinstance(judgement, Agreement):
         row.relative_error = judgement.error
+    if isinstance(judgement, Unavailable):
+        row.unavailable = str(judgement)
     row.kept_bytes = one.kept_bytes
     baseline = next((other for other in series if (other.implementation, other.batch_size) == (BASELINE, one.batch_size)), None)
     if one is not baseline:
@@ -198,7 +211,7 @@ def _ratio(one: Series, baseline: Series | None) -> Ratio | None:
     One is from the windows' medians and one resamples the rounds (bootstrap): three windows can agree by luck, and rounds that follow
     each other are alike.
     """
-    if baseline is None or one.error or baseline.error or not one.windows_s:
+    if baseline is None or one.error or baseline.error or not one.windows_s or not baseline.windows_s:
         return None
     windows = paired_ratios(one, baseline)
     rounds = list(chain.from_iterable(windows))

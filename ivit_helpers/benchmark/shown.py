@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ivit_helpers.benchmark import figures
 from ivit_helpers.benchmark.frontier import frontier_table, recommended
 from ivit_helpers.benchmark.implementations import BASELINE
+from ivit_helpers.benchmark.launches import launch_table
 from ivit_helpers.measure import timing_table
 from ivit_helpers.model import published_speeds
 from ivit_helpers.record import BenchmarkRecord, BenchmarkRow, Ratio, TimingRow
@@ -17,9 +18,9 @@ def _in_words(ratio: Ratio | None) -> str:
 
 
 def limit_figures(record: BenchmarkRecord, loaded: Loaded) -> Together:
-    """How far every point is from what the device could do, and how the same products alone compare."""
+    """How far every point is from what the device could do, how the same products alone compare, and who waits for whom."""
     speeds = published_speeds(loaded.network.config)
-    return Together(figures.roofline(record, speeds), limit_table(record.rows, record.products))
+    return Together(figures.roofline(record, speeds), limit_table(record.rows, record.products), launch_table(record.rows))
 
 
 def limit_table(rows: Sequence[BenchmarkRow], products: Sequence[TimingRow]) -> Table:

@@ -12,15 +12,17 @@ if TYPE_CHECKING:
     from ivit_helpers.device.cpu import host, host_peak, reset_host_peak
     from ivit_helpers.device.device import Device, dtype_name, is_out_of_memory
     from ivit_helpers.device.environment import describe
+    from ivit_helpers.device.graphs import Compiled, Graphed, Prepared, replays
 
 __all__ = [
-    "Device", "batch_environment", "describe", "dtype_name", "host", "host_peak", "is_out_of_memory", "may_be_wanted",
-    "may_start_a_driver", "reset_host_peak", "select",
+    "Compiled", "Device", "Graphed", "Prepared", "batch_environment", "describe", "dtype_name", "host", "host_peak",
+    "is_out_of_memory", "may_be_wanted", "may_start_a_driver", "replays", "reset_host_peak", "select",
 ]  # fmt: skip
 
 _NEEDS_TORCH = {
     "Device": "device", "dtype_name": "device", "is_out_of_memory": "device", "describe": "environment",
     "host": "cpu", "host_peak": "cpu", "reset_host_peak": "cpu",
+    "Compiled": "graphs", "Graphed": "graphs", "Prepared": "graphs", "replays": "graphs",
 }  # fmt: skip
 
 

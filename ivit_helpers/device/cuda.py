@@ -33,6 +33,7 @@ class CUDA(Device):
     }
     variables = ("CUDA_LAUNCH_BLOCKING", "CUDA_VISIBLE_DEVICES", "PYTORCH_CUDA_ALLOC_CONF")
     blocking_variable = "CUDA_LAUNCH_BLOCKING"
+    graph_class = "CUDAGraph"
 
     @classmethod
     def is_installed(cls) -> bool:

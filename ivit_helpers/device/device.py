@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ivit_helpers.errors import InputError, describe_error, first_line
+from ivit_helpers.errors import InputError, Unavailable, describe_error, first_line
 
 D = TypeVar("D", bound="Device")
 
@@ -59,6 +59,8 @@ class Device:
     """Environment variables that change speed or numbers here"""
     blocking_variable: ClassVar[str] = ""
     """The variable that makes every launch wait for the device"""
+    graph_class: ClassVar[str] = ""
+    """The class of captured graphs in torch's module of this device; empty where it has none"""
     batch_environment: ClassVar[Mapping[str, str]] = {}
     """Environment variables for the Jupyter kernel that `ivit run` starts, unless the user has set them"""
     error_meanings: ClassVar[Mapping[str, str]] = {}
@@ -114,8 +116,32 @@ class Device:
             yield
 
     def fused_operators(self) -> dict[str, Callable[..., Tensor]]:
-        """The fused operator for each slot of `model.Kernels`: rms_norm, gelu, attention."""
-        return {"rms_norm": torch_rms_norm, "gelu": F.gelu, "attention": torch_attention}
+        """The fused operator for each slot of `model.Kernels`: rms_norm, gelu, attention, add_scaled."""
+        return {"rms_norm": torch_rms_norm, "gelu": F.gelu, "attention": torch_attention, "add_scaled": torch.addcmul}
+
+    def other_operators(self) -> dict[str, Callable[..., Tensor]]:
+        """For a slot whose fused operator is refused, the operator to try before the plain form; empty where there is none."""
+        return {}
+
+    # --- graphs and compilers ---
+
+    def graph_type(self) -> Any:
+        """The class of captured graphs; None where there is none."""
+        return getattr(self._module, self.graph_class, None) if self.graph_class else None
+
+    def why_no_graphs(self) -> str:
+        """One sentence on why launches cannot be captured as a graph; empty where they can."""
+        if not self.graph_class:
+            return f"device={self.kind!r} has no graphs: there are no launches to save"
+        return "" if self.graph_type() else f"torch.{self.kind} has no {self.graph_class}: install a newer torch for this device"
+
+    def new_graph(self) -> Any:
+        """An empty graph to capture launches in."""
+        return self.graph_type()()
+
+    def compile_backend(self) -> str:
+        """The backend of torch.compile."""
+        return "inductor"
 
     @contextmanager
     def fall_backs(self) -> Iterator[list[str]]:
@@ -217,6 +243,8 @@ class Device:
     @classmethod
     def explain(cls, error: BaseException) -> str:
         """An error of this device in one line: what was raised and, where it is known, what it means and what to do."""
+        if isinstance(error, Unavailable):
+            return str(error)
         if is_out_of_memory(error):
             return f"out of memory: {first_line(error)}"
         meanings = [meaning for sign, meaning in cls.error_meanings.items() if sign in str(error)]

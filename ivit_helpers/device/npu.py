@@ -33,6 +33,7 @@ CANN_OF_TORCH_NPU: Mapping[str, str] = {
     "2.12.0": "9.1",
 }
 _CUBE_FLOPS_PER_CYCLE = 8192  # 16 x 16 x 16 multiply-adds a cycle in each Ascend cube core
+_ALL_TOKENS = 2**31 - 1  # an attention operator's default for the tokens after a query may be 0
 # Written by torch_npu's C++ side, once for each operator of a process, straight to file descriptor 2.
 _FALL_BACK = re.compile(r"operator '([^']+)' is not currently supported on the NPU backend and will fall back")
 
@@ -53,6 +54,7 @@ class NPU(Device):
         "ASCEND_LAUNCH_BLOCKING", "ASCEND_RT_VISIBLE_DEVICES", "TASK_QUEUE_ENABLE", "CPU_AFFINITY_CONF", "PYTORCH_NPU_ALLOC_CONF",
     )  # fmt: skip
     blocking_variable = "ASCEND_LAUNCH_BLOCKING"
+    graph_class = "NPUGraph"
     # In a notebook kernel torch_npu takes the run for a person at a prompt and turns its task queue off.
     batch_environment: ClassVar[Mapping[str, str]] = {"TASK_QUEUE_ENABLE": "1"}
     # Sources: Ascend/pytorch, Ascend/op-plugin and vllm-ascend issues.
@@ -62,6 +64,11 @@ class NPU(Device):
         "207008": "the card is out of streams or graphs: capture fewer graphs, or end other processes on the card",
         "507011": "a captured graph failed when it was replayed: run without graph capture",
         "107025": "a stream was used during graph capture and not joined back: run without graph capture",
+        "107027": "the host waited for the card during graph capture: unset ASCEND_LAUNCH_BLOCKING, else run without graph capture",
+        "107030": "something during graph capture waits for the card, or cannot be captured: run without graph capture, or install a "
+        "newer torch-npu",
+        "TASK_QUEUE_ENABLE = 2": "graphs need TASK_QUEUE_ENABLE=0 or 1: set it and run again",
+        "pin_memory_expandable_segments": "take pin_memory_expandable_segments out of PYTORCH_NPU_ALLOC_CONF and run again",
         "161002": "an operator does not take this dtype: run with dtype='float32' and report the operator",
         "Cannot run aclop operators": "only aclnn operators can be captured: set torch.npu.config.allow_internal_format = False",
     }  # fmt: skip
@@ -101,7 +108,29 @@ class NPU(Device):
             exact: Tensor = torch_npu.npu_gelu(x, approximate="none")
             return exact
 
-        return {"rms_norm": rms_norm, "gelu": gelu, "attention": torch_attention}
+        def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            # It reads (B, N, C) as the linears write it, so nothing is copied into heads and back, and it can be captured in a graph by
+            # every torch-npu; what torch's own attention calls is (B, H, N, D), and cannot be captured before op-plugin 26.
+            if q.dtype == torch.float32:  # it takes 16 bits only
+                return torch_attention(q, k, v)
+            heads, width = q.shape[1], q.shape[-1]
+            mixed = torch_npu.npu_prompt_flash_attention(
+                *(t.transpose(1, 2).flatten(2) for t in (q, k, v)),
+                num_heads=heads, scale_value=width**-0.5, input_layout="BSH", next_tokens=_ALL_TOKENS,
+            )  # fmt: skip
+            heads_again: Tensor = mixed.view(*mixed.shape[:-1], heads, width).transpose(1, 2)
+            return heads_again
+
+        # npu_add_rms_norm would not save a launch: the layer scale lies between the linear and the sum, so a product would be left over.
+        return super().fused_operators() | {"rms_norm": rms_norm, "gelu": gelu, "attention": attention}
+
+    def compile_backend(self) -> str:
+        """Which are registered depends on the version; the first is a fused graph that is captured, the second is torchair's."""
+        known = torch._dynamo.list_backends(None)
+        return next((name for name in ("npugraph_ex", "npu") if name in known), "inductor")
+
+    def other_operators(self) -> dict[str, Callable[..., Tensor]]:
+        return {"attention": torch_attention}
 
     @contextmanager
     def fall_backs(self) -> Iterator[list[str]]:

@@ -23,7 +23,7 @@ def _transformers() -> ModuleType:
     return modeling_internvl
 
 
-def _peer_config(config: InternViTConfig) -> "InternVLVisionConfig":
+def _peer_config(config: InternViTConfig, attention: str = "sdpa") -> "InternVLVisionConfig":
     config_class: type[InternVLVisionConfig] = _transformers().InternVLVisionConfig
 
     return config_class(
@@ -40,17 +40,20 @@ def _peer_config(config: InternViTConfig) -> "InternVLVisionConfig":
         layer_norm_eps=config.layer_norm_eps,
         layer_scale_init_value=0.1,
         use_mean_pooling=True,  # False would add a final norm that the published model does not have
-        attn_implementation="sdpa",  # type: ignore[call-arg]  # taken by every transformers config
+        attn_implementation=attention,  # type: ignore[call-arg]  # taken by every transformers config
     )
 
 
 class Peer(nn.Module):
-    """transformers' InternVLVisionModel over a network's own tensors (views, no copy): pixels -> last hidden state (B, N, C)."""
+    """transformers' InternVLVisionModel over a network's own tensors (views, no copy): pixels -> last hidden state (B, N, C).
 
-    def __init__(self, network: InternViT) -> None:
+    attention: transformers' name for how attention is computed: "sdpa" or "eager".
+    """
+
+    def __init__(self, network: InternViT, attention: str = "sdpa") -> None:
         super().__init__()
         with torch.device("meta"):
-            model = _transformers().InternVLVisionModel(_peer_config(network.config))
+            model = _transformers().InternVLVisionModel(_peer_config(network.config, attention))
         model.load_state_dict(transformers_tensors(network.state_dict()), strict=True, assign=True)
         self.model = model.eval().requires_grad_(False)
         self.dtype = network.embeddings.class_embedding.dtype

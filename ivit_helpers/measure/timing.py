@@ -13,8 +13,9 @@ from itertools import chain
 from torch import Tensor
 from tqdm import tqdm
 
-from ivit_helpers.device import Device
+from ivit_helpers.device import Device, Prepared
 from ivit_helpers.images import synthetic_pixels
+from ivit_helpers.measure.launches import host_and_device
 from ivit_helpers.measure.samples import agree, interval, percentile
 from ivit_helpers.record import BenchmarkRow, Latency, TimingRow
 from ivit_helpers.report import NOTHING, Table, number
@@ -42,6 +43,12 @@ class Series:
     kept_bytes: int | None = None
     """Device memory that was not given back when all implementations had been timed at this batch size"""
     error: str = ""
+    prepare_s: float | None = None
+    """To capture or compile, before the first call; None where nothing is prepared"""
+    host_s: float | None = None
+    """Of a call until its last launch returned; None on a device that computes in the call"""
+    device_s: float | None = None
+    """Of the same calls until the device was idle"""
 
     @property
     def is_steady(self) -> bool:
@@ -60,7 +67,10 @@ class Series:
             implementation=self.implementation,
             dtype=dtype,
             batch_size=self.batch_size,
+            prepare_s=self.prepare_s,
             first_call_s=self.first_call_s,
+            host_ms=_milliseconds(self.host_s),
+            device_ms=_milliseconds(self.device_s),
             peak_memory_bytes=self.peak_memory_bytes,
             error=self.error or None,
         )
@@ -107,18 +117,26 @@ def _attempt(series: Series, call: Callable[[], object], device: Device) -> floa
         return None
 
 
+def _prepare(series: Series, forward: Forward, pixels: Tensor, device: Device) -> None:
+    """Capture or compile for this batch, where an implementation does so; it may have been done before, for another question."""
+    if isinstance(forward, Prepared):
+        _attempt(series, lambda: forward.prepare(pixels), device)
+        series.prepare_s = forward.prepared_s.get(pixels.shape)
+
+
 def _begin(series: Series, call: Callable[[], object], device: Device, warmup: int, seconds: float) -> None:
     """First call and warm-up of one series, with its peak memory; the warm-up also ends after `seconds`."""
-    device.release_memory()
-    device.reset_peak_memory()
     deadline = time.perf_counter() + seconds  # the first call counts: where it alone takes longer, warm-up is not worth its time
-    series.first_call_s = _attempt(series, call, device)
+    if not series.error:
+        series.first_call_s = _attempt(series, call, device)
     for _ in range(warmup):
         if series.error or time.perf_counter() > deadline:
             break
         _attempt(series, call, device)
     if not series.error:
         series.peak_memory_bytes = device.peak_memory()
+    if not series.error and not device.uses_host_memory:
+        series.host_s, series.device_s = host_and_device(call, device)
 
 
 def _window(series: Sequence[Series], calls: Sequence[Callable[[], object]], device: Device, rounds: int, seconds: float) -> None:
@@ -151,7 +169,10 @@ def alternating(
     series = [Series(name, len(pixels)) for name in forwards]
     calls = [lambda forward=forward: forward(pixels) for forward in forwards.values()]
     with device.inference():
-        for one, call in zip(series, calls, strict=True):
+        for one, forward, call in zip(series, forwards.values(), calls, strict=True):
+            device.release_memory()
+            device.reset_peak_memory()
+            _prepare(one, forward, pixels, device)
             _begin(one, call, device, warmup, seconds)
         for _ in tqdm(range(MOST_WINDOWS), desc=f"batch {len(pixels)}", unit="window", leave=False, delay=1):
             _window(series, calls, device, rounds=math.ceil(repeats / WINDOWS), seconds=seconds / WINDOWS)
@@ -217,6 +238,7 @@ def _shown(row: TimingRow) -> dict[str, str]:
         "ms/image": number(row.ms_per_image),
         **{f"{name} ms": number(getattr(latency, name, None)) for name in ("p50", "p90", "p99", "mean")},
         "n": number(getattr(latency, "n", None), 0),
+        "prepare s": number(row.prepare_s, 3),
         "first call s": number(row.first_call_s, 3),
         "peak MiB": number(row.peak_memory_bytes and row.peak_memory_bytes / 2**20, 0),
         "TFLOP/s": number(row.tflops, 3),
@@ -229,4 +251,5 @@ def _shown(row: TimingRow) -> dict[str, str]:
         }
         shown |= {heading: number(share and 100 * share, 1, " %") for heading, share in shares.items()}
         shown["relative error"] = NOTHING if row.relative_error is None else f"{row.relative_error:.1e}"
+        return shown | {"failed with": row.error or (f"not here: {row.unavailable}" if row.unavailable else "")}
     return shown | {"failed with": row.error or ""}

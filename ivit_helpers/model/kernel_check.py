@@ -28,10 +28,13 @@ class KernelVerdict:
     error: float | None = None
     """Relative error against the plain kernel in a wider dtype, on the inputs where it is largest"""
     allowed: float | None = None
+    instead_of: str = ""
+    """Why the device's first choice was refused, where this is about its second; else empty"""
 
     def __str__(self) -> str:
         measured = "" if self.error is None else f"relative error {self.error:.1e}, limit {self.allowed:.1e}"
-        return "; ".join(filter(None, [self.refused, measured]))
+        instead = f"the first choice was refused ({self.instead_of}), another fused operator is used" if self.instead_of else ""
+        return "; ".join(filter(None, [self.refused, measured, instead]))
 
 
 def _inputs(config: InternViTConfig) -> dict[str, list[Arguments]]:
@@ -47,6 +50,8 @@ def _inputs(config: InternViTConfig) -> dict[str, list[Arguments]]:
         # The tanh form differs from the exact one most, relative to its size, where the answer is small: that part on its own.
         "gelu": [(normal(1, tokens, width),), (torch.linspace(-4, -1.5, 4096),)],
         "attention": [tuple(normal(1, heads, tokens, width // heads) for _ in range(3))],
+        # Layer scales are small; one of another size, or none, is seen only where update and residual are of one size.
+        "add_scaled": [(normal(1, tokens, width), normal(1, tokens, width), normal(width))],
     }
 
 
@@ -68,8 +73,8 @@ def _errors(
     return relative_error(found, exact), usual
 
 
-def _judge(name: str, kernels: Kernels, samples: Sequence[Arguments], device: Device, dtype: torch.dtype) -> KernelVerdict:
-    kernel, plain = getattr(kernels, name), getattr(PLAIN, name)
+def _judge(name: str, kernel: Callable[..., Tensor], samples: Sequence[Arguments], device: Device, dtype: torch.dtype) -> KernelVerdict:
+    plain = getattr(PLAIN, name)
     worst = KernelVerdict(name, error=0.0, allowed=0.0)
     for given in samples:
         try:
@@ -85,9 +90,17 @@ def _judge(name: str, kernels: Kernels, samples: Sequence[Arguments], device: De
 
 
 def trusted_kernels(config: InternViTConfig, device: Device, dtype: torch.dtype) -> tuple[Kernels, tuple[KernelVerdict, ...]]:
-    """The device's fused kernels, with the plain one in place of each that is refused, and the verdict on each."""
-    kernels = fused(device)
-    verdicts = tuple(_judge(name, kernels, samples, device, dtype) for name, samples in _inputs(config).items())
+    """The device's fused kernels, with another one or the plain one in place of each that is refused, and the verdict on each."""
+    kernels, others = fused(device), device.other_operators()
+    verdicts: list[KernelVerdict] = []
+    for name, samples in _inputs(config).items():
+        verdict = _judge(name, getattr(kernels, name), samples, device, dtype)
+        if verdict.refused and name in others:
+            other = _judge(name, others[name], samples, device, dtype)
+            if not other.refused:
+                given: dict[str, Any] = {name: others[name]}
+                kernels, verdict = replace(kernels, **given), replace(other, instead_of=str(verdict))
+        verdicts.append(verdict)
     refused = [verdict.kernel for verdict in verdicts if verdict.refused]
     name = f"fused, but plain {', '.join(refused)}" if refused else kernels.name
-    return replace(kernels, name=name, **{kernel: getattr(PLAIN, kernel) for kernel in refused}), verdicts
+    return replace(kernels, name=name, **{kernel: getattr(PLAIN, kernel) for kernel in refused}), tuple(verdicts)

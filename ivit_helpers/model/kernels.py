@@ -1,4 +1,4 @@
-"""RMSNorm, GELU and attention: the plain form of each, and the slots that a device's fused operators fill.
+"""RMSNorm, GELU, attention and the scaled residual: the plain form of each, and the slots that a device's fused operators fill.
 
 Every function takes and returns tensors of one dtype on one device. Shapes: B images, H heads, N tokens, D channels a head.
 """
@@ -15,7 +15,7 @@ from ivit_helpers.device import Device
 
 @dataclass(frozen=True)
 class Kernels:
-    """One way to compute the three operations of a block that devices fuse."""
+    """One way to compute the operations of a block that devices fuse; each is one launch where it is fused."""
 
     name: str
     rms_norm: Callable[[Tensor, Tensor, float], Tensor]
@@ -24,6 +24,8 @@ class Kernels:
     """The exact (erf) form, elementwise"""
     attention: Callable[[Tensor, Tensor, Tensor], Tensor]
     """Queries, keys, values, each (B, H, N, D) -> (B, H, N, D); softmax over all tokens, scale D ** -0.5, no mask"""
+    add_scaled: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """(B, N, C) residual, (B, N, C) update, (C,) layer scale -> residual + update * scale"""
 
 
 def _at_least_float32(x: Tensor) -> Tensor:
@@ -49,7 +51,12 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return scores.softmax(dim=-1) @ v
 
 
-PLAIN = Kernels("plain", plain_rms_norm, plain_gelu, plain_attention)
+def plain_add_scaled(x: Tensor, update: Tensor, scale: Tensor) -> Tensor:
+    """A product and a sum, each rounded: what the published model does."""
+    return x + update * scale
+
+
+PLAIN = Kernels("plain", plain_rms_norm, plain_gelu, plain_attention, plain_add_scaled)
 
 
 def fused(device: Device) -> Kernels:

@@ -136,10 +136,13 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(width, config.layer_norm_eps, kernels) if config.qk_normalization else nn.Identity()
         self.proj = nn.Linear(width, width)
 
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> (B, heads, N, C / heads), a view."""
+        return x.view(*x.shape[:-1], self.heads, -1).transpose(1, 2)
+
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).chunk(3, dim=-1)  # (B, N, C) each
-        split = [t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (self.q_norm(q), self.k_norm(k), v)]
-        mixed = self.kernels.attention(*split)  # (B, heads, N, C / heads)
+        mixed = self.kernels.attention(self._split(self.q_norm(q)), self._split(self.k_norm(k)), self._split(v))
         projected: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
         return projected
 
@@ -163,6 +166,7 @@ class Block(nn.Module):
 
     def __init__(self, config: InternViTConfig, kernels: Kernels) -> None:
         super().__init__()
+        self.kernels = kernels
         self.norm1 = _norm(config, kernels)
         self.attn = Attention(config, kernels)
         self.ls1 = nn.Parameter(torch.ones(config.hidden_size))
@@ -171,9 +175,8 @@ class Block(nn.Module):
         self.ls2 = nn.Parameter(torch.ones(config.hidden_size))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x)) * self.ls1
-        y: Tensor = x + self.mlp(self.norm2(x)) * self.ls2
-        return y
+        x = self.kernels.add_scaled(x, self.attn(self.norm1(x)), self.ls1)
+        return self.kernels.add_scaled(x, self.mlp(self.norm2(x)), self.ls2)
 
 
 class Encoder(nn.Module):

@@ -51,7 +51,16 @@ Whole = Annotated[int, BeforeValidator(_from_text)]
 Truth = Annotated[bool, BeforeValidator(_from_text)]
 Sizes = Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1)]
 Seconds = Annotated[float, BeforeValidator(_from_text)]
-Implementation = Literal["fused", "plain", "transformers"]
+
+
+def _full_name(value: Any) -> Any:
+    """What "transformers" meant before there were two of it."""
+    return "transformers-sdpa" if value == "transformers" else value
+
+
+Implementation = Annotated[
+    Literal["fused", "graph", "compile", "plain", "transformers-sdpa", "transformers-eager"], BeforeValidator(_full_name)
+]
 
 
 _SHORT = reprlib.Repr()
@@ -107,9 +116,10 @@ class BenchmarkParameters(Parameters):
         "fits, which is found first",
     )
     implementations: Annotated[list[Implementation], BeforeValidator(_as_list)] = Field(
-        ["fused", "plain", "transformers"],
+        ["fused", "plain", "transformers-sdpa"],
         min_length=1,
-        description='what to compare, a list of "fused", "plain" and "transformers"; the first is the one reported on',
+        description='what to compare, a list of "fused" (this device\'s fused operators), "graph" (the same, captured as a graph), '
+        '"compile" (the same, by torch.compile), "plain", "transformers-sdpa" and "transformers-eager"; the first is the one reported on',
     )
     warmup: Whole = Field(5, ge=0, le=1000, description="untimed calls after the first, a whole number from 0 to 1000")
     repeats: Whole = Field(

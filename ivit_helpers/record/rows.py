@@ -123,7 +123,14 @@ class TimingRow(Part):
     implementation: str
     dtype: str
     batch_size: int = Field(description="images a call")
+    prepare_s: float | None = Field(
+        None, description="seconds to capture or compile for this batch size, before the first call; null where nothing is prepared"
+    )
     first_call_s: float | None = Field(None, description="seconds of the very first call")
+    host_ms: float | None = Field(
+        None, description="milliseconds of a call until its last launch returned, median; null on a CPU, which computes in the call"
+    )
+    device_ms: float | None = Field(None, description="milliseconds of the same calls until the device was idle, median; null on a CPU")
     peak_memory_bytes: int | None = Field(None, description="device memory; on the CPU the process's resident size")
     error: str | None = None
     images_per_s: float | None = Field(None, description="batch size over the mean latency")
@@ -139,6 +146,11 @@ class TimingRow(Part):
     @property
     def was_measured(self) -> bool:
         return self.images_per_s is not None
+
+    @property
+    def is_launch_bound(self) -> bool:
+        """Whether the device was idle almost as soon as the last launch had returned: it waits for the host."""
+        return self.host_ms is not None and self.device_ms is not None and self.host_ms >= 0.9 * self.device_ms
 
 
 class Limits(Part):
@@ -185,6 +197,10 @@ class Transfer(Part):
 class BenchmarkRow(TimingRow):
     """A row of a sweep."""
 
+    unavailable: str | None = Field(None, description="why this device cannot do it, where that is no failure")
+    launches: int | None = Field(
+        None, description="operators, copies and graph replays of one forward pass; null for compiled code, whose launches are not seen"
+    )
     relative_error: float | None = Field(None, description="of the last hidden state against the wider reference, on one image")
     share_of_vendor_peak: float | None = Field(None, description="tflops over the vendor's dense peak, 0 to 1")
     share_of_measured_matmul: float | None = Field(

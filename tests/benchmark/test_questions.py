@@ -45,25 +45,25 @@ def noisy(seconds, spread, seed):
 
 
 def test_every_speed_and_ratio_of_a_headline_has_its_interval(measured):
-    run, _ = measured({"fused": noisy(0.5, 0.002, 0), "transformers": noisy(0.6, 0.002, 1)})
+    run, _ = measured({"fused": noisy(0.5, 0.002, 0), "transformers-sdpa": noisy(0.6, 0.002, 1)})
     assert run.record.status == "passed", run.record.checks
     pattern = r"4\.\d\d images/s \(95 % interval [34]\.\d\d to 4\.0\d\) at batch 2 \(fused, float32, 30 calls\), "
     pattern += r"40% of what this device could do at that batch size, "
-    assert re.match(pattern + r"1\.20 times as fast as transformers beside it \(95 % interval", run.record.headline)
+    assert re.match(pattern + r"1\.20 times as fast as transformers-sdpa beside it \(95 % interval", run.record.headline)
 
 
 def test_a_ratio_whose_interval_holds_1_is_no_difference_seen(measured):
-    run, _ = measured({"fused": noisy(0.5, 0.01, 4), "transformers": noisy(0.5, 0.01, 5)})
-    assert "no difference from transformers seen" in run.record.headline
-    assert "times as fast as transformers beside" not in run.record.headline
+    run, _ = measured({"fused": noisy(0.5, 0.01, 4), "transformers-sdpa": noisy(0.5, 0.01, 5)})
+    assert "no difference from transformers-sdpa seen" in run.record.headline
+    assert "times as fast as transformers-sdpa beside" not in run.record.headline
 
 
 def test_a_row_that_does_not_settle_makes_the_verdict_not_judged_and_is_named(measured):
-    run, rows = measured({"fused": lambda n: 0.5, "transformers": lambda n: 0.5 if n // 10 % 2 else 5.0})
+    run, rows = measured({"fused": lambda n: 0.5, "transformers-sdpa": lambda n: 0.5 if n // 10 % 2 else 5.0})
     assert [row.steady for row in rows] == [True, False]
     assert run.record.status == "not_judged"
     assert run.record.ending.startswith("Not judged: the timing of 1 of 2 configurations did not settle within 5% in throughput")
-    assert "transformers at batch 2 (" in run.record.reason
+    assert "transformers-sdpa at batch 2 (" in run.record.reason
     assert "fused at batch 2" not in run.record.reason
 
 

@@ -21,7 +21,7 @@ def broken(**parts):
 def test_this_machines_fused_kernels_are_trusted(cpu, dtype):
     chosen, verdicts = kernel_check.trusted_kernels(SMALL, cpu, dtype)
     assert chosen.name == "fused"
-    assert [verdict.kernel for verdict in verdicts] == ["rms_norm", "gelu", "attention"]
+    assert [verdict.kernel for verdict in verdicts] == ["rms_norm", "gelu", "attention", "add_scaled"]
     assert all(0 < verdict.error <= verdict.allowed for verdict in verdicts)
 
 
@@ -34,8 +34,10 @@ def test_this_machines_fused_kernels_are_trusted(cpu, dtype):
         ("attention", lambda q, k, v: v.mean(-2, keepdim=True).expand_as(q)),
         ("attention", lambda q, k, v: F.scaled_dot_product_attention(q, k, v, scale=1.0)),
         ("attention", lambda q, k, v: torch.full_like(q, float("nan"))),
+        ("add_scaled", lambda x, update, scale: x + update),
+        ("add_scaled", lambda x, update, scale: x * scale + update),
     ],
-    ids=["tanh gelu", "layer norm", "uniform attention", "wrong scale", "not a number"],
+    ids=["tanh gelu", "layer norm", "uniform attention", "wrong scale", "not a number", "no layer scale", "the residual scaled"],
 )
 def test_a_wrong_kernel_is_refused_with_its_error_and_only_that_one(cpu, monkeypatch, dtype, kernel, faulty):
     monkeypatch.setattr(kernel_check, "fused", broken(**{kernel: faulty}))
@@ -51,7 +53,19 @@ def test_a_kernel_that_cannot_run_is_refused_with_the_devices_words(cpu, monkeyp
 
     monkeypatch.setattr(kernel_check, "fused", broken(attention=missing))
     _, verdicts = kernel_check.trusted_kernels(SMALL, cpu, torch.float32)
-    assert str(verdicts[-1]) == "refused by the device: RuntimeError: aclnnFoo is not in libopapi.so"
+    assert str(verdicts[2]) == "refused by the device: RuntimeError: aclnnFoo is not in libopapi.so"
+
+
+def test_a_devices_other_operator_is_tried_before_the_plain_one(cpu, monkeypatch):
+    uniform = broken(attention=lambda q, k, v: v.mean(-2, keepdim=True).expand_as(q))
+    monkeypatch.setattr(kernel_check, "fused", uniform)
+    monkeypatch.setattr(type(cpu), "other_operators", lambda _: {"attention": FUSED.attention})
+    chosen, verdicts = kernel_check.trusted_kernels(SMALL, cpu, torch.float32)
+    assert chosen.attention is FUSED.attention
+    assert chosen.name == "fused"
+    assert "the first choice was refused (its numbers are wrong" in str(verdicts[2])
+    monkeypatch.setattr(type(cpu), "other_operators", lambda _: {"attention": uniform(cpu).attention})
+    assert kernel_check.trusted_kernels(SMALL, cpu, torch.float32)[0].attention is kernels.plain_attention
 
 
 def test_a_loaded_network_computes_with_the_kernels_that_were_trusted(cpu, monkeypatch, model_folder):

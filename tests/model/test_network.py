@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ivit_helpers.errors import InputError
-from ivit_helpers.measure import peer
+from ivit_helpers.measure import audited, peer
 from ivit_helpers.model import rounding
 from ivit_helpers.model.network import SHAPES, ClassificationHead, InternViT, InternViTConfig
 from tests.builders import FUSED, SMALL, randomised
@@ -60,6 +60,18 @@ def test_normalising_the_key_with_the_querys_weight_changes_the_answer():
     pixels = torch.randn(1, 3, 56, 56)
     with torch.inference_mode():
         assert rounding.relative_error(other(pixels), network(pixels)) > 1e-4
+
+
+def test_a_block_with_fused_kernels_is_twelve_launches_and_copies_nothing(cpu, small_network):
+    """Four norms, four linears, attention, GELU, and two residuals with their layer scale."""
+    block = small_network.sharing_weights(FUSED).encoder.layers[0]
+    tokens = torch.randn(1, SMALL.tokens, SMALL.hidden_size)
+    with cpu.inference():
+        calls = audited(lambda: block(tokens), cpu).calls
+    assert calls == {
+        ("aten::rms_norm", "cpu"): 4, ("aten::linear", "cpu"): 4, ("aten::addcmul", "cpu"): 2,
+        ("aten::scaled_dot_product_attention", "cpu"): 1, ("aten::gelu", "cpu"): 1,
+    }  # fmt: skip
 
 
 def test_another_image_size_resizes_the_position_embedding():

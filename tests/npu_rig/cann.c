@@ -1,9 +1,14 @@
 // CANN's runtime as far as torch_npu needs it, on a machine with no NPU. Device memory is host memory, copies happen at once, and
 // computing time is one device clock: rig_occupy(ms) keeps the device busy that much longer, and whatever waits for the device
-// sleeps until it is idle. With rig_virtual_clock() time stands still but for the device's work: waiting moves it on. Functions that torch_npu links
-// against and that are not here return 0 (build.py writes them).
+// sleeps until it is idle. rig_launch() counts a launch, and lets the host's part of it pass. With rig_virtual_clock() time stands still
+// but for the host's part of launches and for the device's work: waiting moves it on. Functions that torch_npu links against and that
+// are not here return 0 (build.py writes them).
 //
-// Knobs, read at every use: NPU_RIG_CARDS, NPU_RIG_MEMORY (bytes of a card), NPU_RIG_NAME.
+// A graph is a number here: npu_arithmetic.py records the operators of a capture under it, and plays them when the graph is executed.
+// What CANN refuses during a capture is refused with its numbers.
+//
+// Knobs, read at every use: NPU_RIG_CARDS, NPU_RIG_MEMORY (bytes of a card), NPU_RIG_NAME, NPU_RIG_HOST_MS (of one launch),
+// NPU_RIG_GRAPHS (most graphs at once).
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdint.h>
@@ -12,7 +17,10 @@
 #include <time.h>
 
 typedef int aclError;
-enum { INVALID_DEVICE = 107001, OUT_OF_MEMORY = 207001, NO_SUCH_OPERATOR = 500002 };
+enum {
+  INVALID_DEVICE = 107001, INVALID_CAPTURE = 107025, STREAM_CAPTURED = 107027, NOT_DURING_CAPTURE = 107030,
+  OUT_OF_MEMORY = 207001, OUT_OF_STREAMS = 207008, MODEL_FAILED = 507011, NO_SUCH_OPERATOR = 500002,
+};
 
 static const char *knob(const char *name, const char *otherwise) {
   const char *value = getenv(name);
@@ -45,7 +53,59 @@ static aclError wait_until(double moment) {
 void rig_virtual_clock(int on) { busy_until = 0; virtual_time = on ? 0 : -1; }
 double rig_now(void) { return now(); }
 void rig_occupy(double ms) { busy_until = end_of_work() + ms; }
+static long launches;
+long rig_launches(void) { return launches; }
+void rig_launch(void) {
+  double ms = atof(knob("NPU_RIG_HOST_MS", "0"));
+  launches++;
+  if (virtual_time >= 0) virtual_time += ms;
+  else if (ms > 0) nanosleep(&(struct timespec){(time_t)(ms / 1e3), (long)(ms * 1e6) % 1000000000L}, 0);
+}
 void rig_waiting(int on) { waiting_is_off = !on; }  // off: torch_npu's own queue can be emptied without waiting for the modelled time
+
+// ---- graphs: one capture at a time
+static struct { void *stream; uintptr_t model; int status; } capture;
+static uintptr_t models;
+static int alive;
+static int (*play)(uintptr_t);
+
+int rig_graphs(void) { return alive; }
+uintptr_t rig_capturing(void) { return capture.status == 1 ? capture.model : 0; }
+void rig_on_replay(int (*callback)(uintptr_t)) { play = callback; }
+static aclError unless_capturing(aclError number) {
+  if (!capture.status) return 0;
+  capture.status = 2;
+  return number;
+}
+static aclError unless_captured(void *stream) { return stream == capture.stream ? unless_capturing(STREAM_CAPTURED) : 0; }
+
+aclError aclmdlRICaptureBegin(void *stream, int mode) {
+  (void)mode;
+  if (alive >= atoi(knob("NPU_RIG_GRAPHS", "1000"))) return OUT_OF_STREAMS;
+  capture.stream = stream, capture.model = ++models * 16, capture.status = 1;
+  return 0;
+}
+aclError aclmdlRICaptureGetInfo(void *stream, int *status, void **model) {
+  int own = capture.status && stream == capture.stream;
+  *status = own ? capture.status : 0;
+  if (model) *model = own ? (void *)capture.model : 0;
+  return 0;
+}
+aclError aclmdlRICaptureEnd(void *stream, void **model) {
+  int status = capture.status;
+  (void)stream;
+  capture.status = 0, capture.stream = 0;
+  if (status != 1) return INVALID_CAPTURE;
+  alive++;
+  *model = (void *)capture.model;
+  return 0;
+}
+aclError aclmdlRIExecuteAsync(void *model, void *stream) {
+  (void)stream;
+  rig_launch();
+  return play && !play((uintptr_t)model) ? 0 : MODEL_FAILED;
+}
+aclError aclmdlRIDestroy(void *model) { (void)model; alive--; return 0; }
 
 // ---- cards
 static __thread int current;
@@ -123,6 +183,8 @@ aclError aclrtGetMemInfo(int kind, size_t *left, size_t *total) {
 aclError aclrtMemcpy(void *to, size_t room, const void *from, size_t bytes, int kind) {
   enum { DEVICE_TO_HOST = 2 };
   (void)room;
+  aclError refused = unless_capturing(NOT_DURING_CAPTURE);
+  if (refused) return refused;
   if (kind == DEVICE_TO_HOST) wait_until(busy_until);
   memmove(to, from, bytes);
   return 0;
@@ -142,10 +204,10 @@ aclError aclrtMemsetAsync(void *to, size_t room, int32_t value, size_t bytes, vo
 static aclError new_stream(void **stream) { static uintptr_t last = 0x10000; *stream = (void *)(last += 16); return 0; }
 aclError aclrtCreateStream(void **stream) { return new_stream(stream); }
 aclError aclrtCreateStreamWithConfig(void **stream, uint32_t priority, uint32_t flag) { (void)priority, (void)flag; return new_stream(stream); }
-aclError aclrtSynchronizeStream(void *stream) { (void)stream; return wait_until(busy_until); }
-aclError aclrtSynchronizeStreamWithTimeout(void *stream, int32_t ms) { (void)stream, (void)ms; return wait_until(busy_until); }
-aclError aclrtSynchronizeDevice(void) { return wait_until(busy_until); }
-aclError aclrtSynchronizeDeviceWithTimeout(int32_t ms) { (void)ms; return wait_until(busy_until); }
+aclError aclrtSynchronizeStream(void *stream) { aclError no = unless_captured(stream); return no ? no : wait_until(busy_until); }
+aclError aclrtSynchronizeStreamWithTimeout(void *stream, int32_t ms) { (void)ms; return aclrtSynchronizeStream(stream); }
+aclError aclrtSynchronizeDevice(void) { aclError no = unless_capturing(NOT_DURING_CAPTURE); return no ? no : wait_until(busy_until); }
+aclError aclrtSynchronizeDeviceWithTimeout(int32_t ms) { (void)ms; return aclrtSynchronizeDevice(); }
 aclError aclrtStreamQuery(void *stream, int *status) { (void)stream; *status = 0; return 0; }
 
 struct event { double reached; };
@@ -171,6 +233,9 @@ aclError aclrtCtxGetSysParamOpt(int option, int64_t *value) { (void)option; *val
 // ---- looked up by name when they are needed, so the linker does not know of them
 #define SUCCEEDS(name) aclError name(void) { return 0; }
 SUCCEEDS(aclInit)
+SUCCEEDS(aclmdlRICaptureThreadExchangeMode)
+SUCCEEDS(aclmdlRIDebugPrint)
+SUCCEEDS(aclmdlRIDebugJsonPrint)
 SUCCEEDS(aclFinalize)
 SUCCEEDS(aclrtResetDevice)
 SUCCEEDS(aclrtSetCurrentContext)

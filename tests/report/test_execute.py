@@ -186,8 +186,8 @@ def test_one_command_leaves_the_three_reports(tmp_path):
         assert f"{name}:" in done.stdout
     rows = json.loads((tmp_path / "benchmark.json").read_text())["rows"]
     assert {(row["implementation"], row["batch_size"]) for row in rows} == {
-        (i, b) for i in ("fused", "plain", "transformers") for b in (1, 2)
+        (i, b) for i in ("fused", "plain", "transformers-sdpa") for b in (1, 2)
     }
     assert all(row["images_per_s"] > 0 and row["relative_error"] < 1e-5 for row in rows)
-    assert rows[0]["ratio"]["baseline"] == "transformers"
+    assert rows[0]["ratio"]["baseline"] == "transformers-sdpa"
     assert (tmp_path / "accuracy_predictions.csv").read_text().count("\n") == 25

@@ -19,6 +19,14 @@ def test_operators_are_counted_with_the_device_they_ran_on_and_views_are_not(cpu
     assert not [name for name, _ in audit.calls if name in {"aten::t", "aten::view", "aten::transpose"}]
 
 
+def test_a_reshape_that_copies_is_a_launch_and_one_that_does_not_is_none(cpu):
+    x = torch.ones(3, 4)
+    with cpu.inference():
+        assert operators.audited(lambda: x.T.reshape(12), cpu).launches == 1
+        assert operators.audited(lambda: x.reshape(12).unflatten(0, (3, 4)).float(), cpu).launches == 0
+        assert operators.audited(x.bfloat16, cpu).launches == 1
+
+
 def test_a_fall_back_that_c_code_writes_to_stderr_is_found(capfd):
     card = npu.NPU(torch.device("cpu"), "a card")
     audit = operators.audited(lambda: os.write(2, f"{WARNING}\n{WARNING}\n".encode()), card)
