@@ -15,9 +15,9 @@ from ivit_helpers.model import relative_error
 from ivit_helpers.record import BenchmarkRecord, Run
 from ivit_helpers.report import Table
 
-DISTINCT = 4
+DISTINCT = 2
 """Batches of different images that are timed in turn"""
-LEAST_ROUNDS, MOST_ROUNDS, SECONDS = 5, 50, 6.0
+LEAST_ROUNDS, MOST_ROUNDS, SECONDS = 3, 50, 6.0
 ALLOWED = 1.10
 """How many times as fast repeated images may be (MLPerf), and how far another seed may be away"""
 RESAMPLES = 1000

@@ -46,6 +46,8 @@ class _Search:
         try:
             with self.device.inference():
                 pixels = self.batch(size)
+                if not self.tried:
+                    self.forward(pixels)  # the very first call also loads kernels
                 seconds = timed(lambda: self.forward(pixels), self.device)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
