@@ -13,7 +13,7 @@ OLDER := .venv/transformers-4
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help report test test-npu test-transformers-4 check lab clean
+.PHONY: help report test test-npu test-transformers-4 check bench lab clean
 
 help:
 	@echo 'make report   run smoke, benchmark and accuracy, and leave HTML reports in reports/'
@@ -21,6 +21,7 @@ help:
 	@echo 'make test     lint, types, import rule and tests'
 	@echo 'make test-npu   the tests of the NPU path: the real torch-npu on a stub of CANN, no NPU needed (part of make test)'
 	@echo 'make test-transformers-4   parity and loading tests with transformers 4.57.6'
+	@echo 'make bench    each implementation against the products alone and against transformers, side by side: make bench ARGS="--dtype float32"'
 	@echo 'make lab      open the notebooks in JupyterLab'
 	@echo 'make clean    remove .venv and what was built'
 	@echo
@@ -62,6 +63,9 @@ $(OLDER)/.installed: $(INSTALLED) constraints-transformers-4.txt
 
 test-transformers-4: $(OLDER)/.installed
 	$(OLDER)/bin/python -m pytest tests/measure/test_fidelity.py tests/model/test_network.py tests/weights/test_checkpoint.py tests/weights/test_hub.py tests/weights/test_formats.py
+
+bench: $(INSTALLED)
+	$(BIN)/python tools/bench.py $(ARGS)
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)

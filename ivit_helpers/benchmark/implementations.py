@@ -18,6 +18,7 @@ IMPLEMENTATIONS: Mapping[str, Callable[[Loaded], Forward]] = {
     "plain": lambda loaded: loaded.network.sharing_weights(PLAIN),
     "transformers-sdpa": lambda loaded: Peer(loaded.network),
     "transformers-eager": lambda loaded: Peer(loaded.network, "eager"),
+    "transformers-compile": lambda loaded: Compiled(Peer(loaded.network), loaded.device),
 }
 
 

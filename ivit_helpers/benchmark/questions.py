@@ -1,11 +1,9 @@
 """The questions of the benchmark notebook: which implementations are right, how fast they are, how they compare."""
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, chain
+from itertools import accumulate
 
-import numpy as np
 import pandas as pd
 
 from ivit_helpers.benchmark import launches
@@ -15,6 +13,7 @@ from ivit_helpers.benchmark.compliance import DISTINCT, check_compliance, examin
 from ivit_helpers.benchmark.frontier import LONGEST_CALL_S, frontier, swept_sizes
 from ivit_helpers.benchmark.implementations import BASELINE
 from ivit_helpers.benchmark.products import Products
+from ivit_helpers.benchmark.ratios import ratio
 from ivit_helpers.device import dtype_name
 from ivit_helpers.errors import Unavailable
 from ivit_helpers.measure import (
@@ -24,21 +23,18 @@ from ivit_helpers.measure import (
     Agreement,
     Forward,
     Series,
-    interval,
     interval_in_words,
-    paired_ratios,
     pixel_batch,
     reference_states,
     sweep,
     watched,
 )
-from ivit_helpers.record import BenchmarkParameters, BenchmarkRecord, BenchmarkRow, Ratio, Run
+from ivit_helpers.record import BenchmarkParameters, BenchmarkRecord, BenchmarkRow, Run
 from ivit_helpers.report import Facts, Table, Together, facts
 from ivit_helpers.weights import Loaded
 
 PRODUCTS = "products"
 """The name of the network's own products alone among what is timed"""
-RESAMPLES = 2000
 NAMED = 2  # of several unsteady configurations
 Judgement = Agreement | str | Unavailable
 Judged = Mapping[str, Judgement]
@@ -199,27 +195,10 @@ def _row(one: Series, series: Sequence[Series], products: Mapping[int, Series], 
     row.kept_bytes = one.kept_bytes
     baseline = next((other for other in series if (other.implementation, other.batch_size) == (BASELINE, one.batch_size)), None)
     if one is not baseline:
-        row.ratio = _ratio(one, baseline)
-    row.products = _ratio(one, products.get(one.batch_size))
+        row.ratio = ratio(one, baseline)
+    row.products = ratio(one, products.get(one.batch_size))
     row.share_of_measured_matmul = row.products.median if row.products else None
     return row
-
-
-def _ratio(one: Series, baseline: Series | None) -> Ratio | None:
-    """The median of the round by round ratios to the baseline, with the wider of two 95 % intervals; None where one was not measured.
-
-    One is from the windows' medians and one resamples the rounds (bootstrap): three windows can agree by luck, and rounds that follow
-    each other are alike.
-    """
-    if baseline is None or one.error or baseline.error or not one.windows_s or not baseline.windows_s:
-        return None
-    windows = paired_ratios(one, baseline)
-    rounds = list(chain.from_iterable(windows))
-    median = statistics.median(rounds)
-    low, high = interval([statistics.median(window) for window in windows]) or (0.0, math.inf)
-    drawn = np.median(np.random.default_rng(0).choice(rounds, (RESAMPLES, len(rounds))), axis=1)
-    least, most = np.percentile(drawn, [2.5, 97.5]).tolist()
-    return Ratio(baseline=baseline.implementation, median=median, low=min(low, least), high=max(high, most), n=len(rounds))
 
 
 def best(rows: Sequence[BenchmarkRow]) -> BenchmarkRow | None:

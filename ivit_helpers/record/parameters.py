@@ -59,7 +59,8 @@ def _full_name(value: Any) -> Any:
 
 
 Implementation = Annotated[
-    Literal["fused", "graph", "compile", "plain", "transformers-sdpa", "transformers-eager"], BeforeValidator(_full_name)
+    Literal["fused", "graph", "compile", "plain", "transformers-sdpa", "transformers-eager", "transformers-compile"],
+    BeforeValidator(_full_name),
 ]
 
 
@@ -119,7 +120,8 @@ class BenchmarkParameters(Parameters):
         ["fused", "plain", "transformers-sdpa"],
         min_length=1,
         description='what to compare, a list of "fused" (this device\'s fused operators), "graph" (the same, captured as a graph), '
-        '"compile" (the same, by torch.compile), "plain", "transformers-sdpa" and "transformers-eager"; the first is the one reported on',
+        '"compile" (the same, by torch.compile), "plain", "transformers-sdpa", "transformers-eager" and '
+        '"transformers-compile"; the first is the one reported on',
     )
     warmup: Whole = Field(5, ge=0, le=1000, description="untimed calls after the first, a whole number from 0 to 1000")
     repeats: Whole = Field(
