@@ -31,7 +31,9 @@ R = TypeVar("R", SmokeRecord, BenchmarkRecord, AccuracyRecord)
 class Run(Generic[R]):
     """A record in the making. It is on the disk from the first moment and after every step, so a killed run leaves what it had."""
 
-    def __init__(self, record: R, folder: Path, locked: RunFolder | None = None) -> None:
+    def __init__(self, record: R, folder: Path, locked: RunFolder | None = None, first_cell: int | None = None) -> None:
+        self.first_cell = first_cell
+        """The number of the cell that began it, in IPython"""
         self.folder = folder
         self.record: R = record
         self._locked = locked
@@ -136,8 +138,7 @@ def start(asked: Parameters) -> Any:
     record = new_record(notebook_of(type(asked)), asked.model_dump(), batch or new_id())
     record.batch = bool(batch)
     record.provenance = provenance(asked)
-    watch(asked)
-    return Run(record, locked.path if locked else Path(asked.out), locked)
+    return Run(record, locked.path if locked else Path(asked.out), locked, watch(asked))
 
 
 def new_id() -> str:
