@@ -49,6 +49,15 @@ def _epilog() -> str:
     return "\n\n".join(parts)
 
 
+def _is_somewhere() -> bool:
+    """Whether the current folder exists; elsewhere torch ends this process without a sentence of ours."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _open_closed_streams() -> None:
     """Where this process was started without a standard output, give it and its kernels one that leads nowhere."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
@@ -67,6 +76,8 @@ def main() -> None:
     """Smoke, benchmark and accuracy reports for InternViT on this machine's accelerator."""
     os.environ.pop("MPLBACKEND", None)  # figures are drawn without a window, and an unknown name would end matplotlib's import
     _open_closed_streams()
+    if not _is_somewhere():
+        _refuse([InputError("The current folder was deleted, and libraries cannot be loaded from there: change to another folder.")])
     for stream in (sys.stdout, sys.stderr):  # what the terminal's encoding lacks must not end a run
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
