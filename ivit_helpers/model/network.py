@@ -209,9 +209,10 @@ class InternViT(nn.Module):
     def lay_out(self) -> None:
         """Let the kernel of the MLPs arrange their weights in memory as it reads them. Values, shapes and names stay."""
         lay_out = getattr(self.kernels.mlp, "lay_out", None)
-        for mlp in (module for module in self.modules() if lay_out and isinstance(module, MLP)):
-            lay_out(mlp.fc1)
-            lay_out(mlp.fc2)
+        if lay_out is not None:
+            for mlp in (module for module in self.modules() if isinstance(module, MLP)):
+                lay_out(mlp.fc1)
+                lay_out(mlp.fc2)
 
     def sharing_weights(self, kernels: Kernels) -> "InternViT":
         """The same network, over the same tensors, computed by other kernels."""
