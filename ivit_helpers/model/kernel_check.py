@@ -52,24 +52,21 @@ def _inputs(config: InternViTConfig) -> dict[str, list[Arguments]]:
         "attention": [tuple(normal(1, heads, tokens, width // heads) for _ in range(3))],
         # Layer scales are small; one of another size, or none, is seen only where update and residual are of one size.
         "add_scaled": [(normal(1, tokens, width), normal(1, tokens, width), normal(width))],
-        "mlp": [_mlp_inputs(normal, width, inner), _mlp_of_small_answers(normal, width, inner)],
+        "mlp": _mlp_inputs(normal, width, inner),
     }
 
 
-def _mlp_inputs(normal: Callable[..., Tensor], width: int, inner: int) -> Arguments:
-    """A few tokens of the published size: on a CPU a whole image would take a minute."""
-    weights = (width**-0.5 * normal(inner, width), normal(inner), inner**-0.5 * normal(width, inner), normal(width))
-    return (normal(1, 16, width), *weights, plain_gelu)
+def _mlp_inputs(normal: Callable[..., Tensor], width: int, inner: int) -> list[Arguments]:
+    """A few random tokens, for a whole image would take a CPU a minute; and one token whose answer is decided by the GELU alone.
 
-
-def _mlp_of_small_answers(normal: Callable[..., Tensor], width: int, inner: int) -> Arguments:
-    """What only the GELU decides: it sees -4 to -2.5, where the tanh form is off by 6 % in all and rounding to bfloat16 by 0.2 %.
-
-    The first product is exact in every dtype, of one input that is 1, so that no rounding before the GELU hides the difference.
+    There it sees -4 to -2.5, where the tanh form is off by 6 % in all and rounding to bfloat16 by 0.2 %. The first product is exact in
+    every dtype, of one input that is 1, so that no rounding before the GELU hides the difference.
     """
+    weight2 = inner**-0.5 * normal(width, inner)
+    weights = (width**-0.5 * normal(inner, width), normal(inner), weight2, normal(width))
     one, weight1 = torch.zeros(1, 1, width), torch.zeros(inner, width)
     one[..., 0], weight1[:, 0] = 1, torch.linspace(-4, -2.5, inner)
-    return (one, weight1, torch.zeros(inner), inner**-0.5 * normal(width, inner), torch.zeros(width), plain_gelu)
+    return [(normal(1, 16, width), *weights, plain_gelu), (one, weight1, torch.zeros(inner), weight2, torch.zeros(width), plain_gelu)]
 
 
 def _converted(arguments: Arguments, device: torch.device, dtype: torch.dtype) -> Arguments:
