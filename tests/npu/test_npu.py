@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import asdict
@@ -161,7 +162,7 @@ def test_a_fused_mlp_whose_gelu_is_the_tanh_form_is_refused_by_name_and_three_la
     assert (model.network.kernels.name, model.network.kernels.mlp) == ("fused", npu_mlp.three_launches)
     [verdict] = [verdict for verdict in model.kernel_verdicts if verdict.instead_of]
     assert verdict.kernel == "mlp"
-    assert verdict.instead_of.startswith("its numbers are wrong; relative error 6.2e-02, limit ")
+    assert re.fullmatch(r"its numbers are wrong; relative error [56]\.\de-02, limit \d\.\de-0[34]", verdict.instead_of)
     assert model.network.encoder.layers[0].mlp.fc1.weight.is_contiguous()
 
 
@@ -269,7 +270,7 @@ def measured(model, virtual_clock, monkeypatch, calls):
 
 def test_every_statistic_is_the_devices_time(loaded, virtual_clock, monkeypatch):
     row = measured(loaded(), virtual_clock, monkeypatch, calls=samples.minimum_samples(90)).row("bfloat16", 1)
-    expected = 5.0 * 4 * SMALL.num_hidden_layers
+    expected = 5.0 * 2 * SMALL.num_hidden_layers
     for statistic in ("mean", "p50", "p90"):
         assert getattr(row.latency_ms, statistic) == pytest.approx(expected, rel=0.02)
     assert row.first_call_s == pytest.approx(expected / 1e3, rel=0.02)
@@ -279,7 +280,11 @@ def test_every_statistic_is_the_devices_time(loaded, virtual_clock, monkeypatch)
 def test_without_the_synchronise_the_clock_would_show_launches(loaded, virtual_clock, monkeypatch):
     model = loaded()
     monkeypatch.setattr(type(model.device), "synchronize", lambda self: None)
-    assert max(map(max, measured(model, virtual_clock, monkeypatch, calls=3).windows_s)) < 1e-3
+    monkeypatch.setenv("NPU_RIG_HOST_MS", "0.5")  # else the clock stands still, and a window takes thousands of calls
+    launches, device_s = 10 * SMALL.num_hidden_layers + 4, 5e-3 * 2 * SMALL.num_hidden_layers
+    [seconds] = {round(call, 9) for window in measured(model, virtual_clock, monkeypatch, calls=3).windows_s for call in window}
+    assert seconds == pytest.approx(launches * 0.5e-3)
+    assert seconds < device_s
 
 
 def test_the_ladder_finds_that_float32_runs(loaded, monkeypatch):
@@ -294,7 +299,7 @@ def test_the_ladder_finds_that_float32_runs(loaded, monkeypatch):
 
 def test_the_ladder_finds_that_plain_kernels_run(loaded, monkeypatch):
     model = loaded()
-    monkeypatch.setenv("NPU_RIG_REFUSE", "npu::npu_gelu")
+    monkeypatch.setenv("NPU_RIG_REFUSE", "npu::npu_ffn")
     attempts = diagnosis.ladder(model, 4)
     assert [attempt.name for attempt in attempts if attempt.worked] == ["plain kernels"]
     assert "implementations=['plain']" in diagnosis.advice(attempts)
