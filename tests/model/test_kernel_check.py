@@ -39,7 +39,17 @@ def test_this_machines_fused_kernels_are_trusted(cpu, dtype):
         ("mlp", lambda *given: kernels.plain_mlp(*given[:-1], lambda x: F.gelu(x.float(), approximate="tanh").to(x.dtype))),
         ("mlp", lambda x, w1, b1, w2, b2, gelu: kernels.plain_mlp(x, w1, b1 * 0, w2, b2, gelu)),
     ],
-    ids=["tanh gelu", "layer norm", "uniform attention", "wrong scale", "not a number", "no layer scale", "the residual scaled", "tanh mlp", "no bias"],
+    ids=[
+        "tanh gelu",
+        "layer norm",
+        "uniform attention",
+        "wrong scale",
+        "not a number",
+        "no layer scale",
+        "the residual scaled",
+        "tanh mlp",
+        "no bias",
+    ],
 )
 def test_a_wrong_kernel_is_refused_with_its_error_and_only_that_one(cpu, monkeypatch, dtype, kernel, faulty):
     monkeypatch.setattr(kernel_check, "fused", broken(**{kernel: faulty}))

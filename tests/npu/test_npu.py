@@ -299,7 +299,7 @@ def test_the_ladder_finds_that_float32_runs(loaded, monkeypatch):
 
 def test_the_ladder_finds_that_plain_kernels_run(loaded, monkeypatch):
     model = loaded()
-    monkeypatch.setenv("NPU_RIG_REFUSE", "npu::npu_ffn")
+    monkeypatch.setenv("NPU_RIG_REFUSE", "npu::npu_rms_norm")
     attempts = diagnosis.ladder(model, 4)
     assert [attempt.name for attempt in attempts if attempt.worked] == ["plain kernels"]
     assert "implementations=['plain']" in diagnosis.advice(attempts)
