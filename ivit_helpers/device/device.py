@@ -116,7 +116,7 @@ class Device:
             yield
 
     def fused_operators(self) -> dict[str, Callable[..., Tensor]]:
-        """The fused operator for each slot of `model.Kernels`: rms_norm, gelu, attention, add_scaled."""
+        """The fused operator for each slot of `model.Kernels` that has one here: of rms_norm, gelu, attention, add_scaled, mlp."""
         return {"rms_norm": torch_rms_norm, "gelu": F.gelu, "attention": torch_attention, "add_scaled": torch.addcmul}
 
     def other_operators(self) -> dict[str, Callable[..., Tensor]]:

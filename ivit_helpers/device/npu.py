@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ivit_helpers.device import npu_smi
 from ivit_helpers.device.device import Device, torch_attention
+from ivit_helpers.device.npu_mlp import FusedMLP, three_launches
 
 SET_ENV = "source /usr/local/Ascend/ascend-toolkit/set_env.sh (newer: /usr/local/Ascend/cann/set_env.sh)"
 CANN_HOMES = ("/usr/local/Ascend/ascend-toolkit/latest", "/usr/local/Ascend/cann")
@@ -122,7 +123,7 @@ class NPU(Device):
             return heads_again
 
         # npu_add_rms_norm would not save a launch: the layer scale lies between the linear and the sum, so a product would be left over.
-        return super().fused_operators() | {"rms_norm": rms_norm, "gelu": gelu, "attention": attention}
+        return super().fused_operators() | {"rms_norm": rms_norm, "gelu": gelu, "attention": attention, "mlp": FusedMLP()}
 
     def compile_backend(self) -> str:
         """Which are registered depends on the version; the first is a fused graph that is captured, the second is torchair's."""
@@ -130,7 +131,7 @@ class NPU(Device):
         return next((name for name in ("npugraph_ex", "npu") if name in known), "inductor")
 
     def other_operators(self) -> dict[str, Callable[..., Tensor]]:
-        return {"attention": torch_attention}
+        return {"attention": torch_attention, "mlp": three_launches}
 
     @contextmanager
     def fall_backs(self) -> Iterator[list[str]]:

@@ -1,4 +1,4 @@
-"""RMSNorm, GELU, attention and the scaled residual: the plain form of each, and the slots that a device's fused operators fill.
+"""RMSNorm, GELU, attention, scaled residual and MLP: the plain form of each, and the slots that a device's fused operators fill.
 
 Every function takes and returns tensors of one dtype on one device. Shapes: B images, H heads, N tokens, D channels a head.
 """
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ivit_helpers.device import Device
@@ -26,6 +27,9 @@ class Kernels:
     """Queries, keys, values, each (B, H, N, D) -> (B, H, N, D); softmax over all tokens, scale D ** -0.5, no mask"""
     add_scaled: Callable[[Tensor, Tensor, Tensor], Tensor]
     """(B, N, C) residual, (B, N, C) update, (C,) layer scale -> residual + update * scale"""
+    mlp: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Callable[[Tensor], Tensor]], Tensor]
+    """(..., C) input, (I, C) weight, (I,) bias, (C, I) weight, (C,) bias, the GELU of these kernels -> (..., C). One that is a single
+    launch has a GELU of its own, and may have `lay_out(linear)`, which arranges the memory of a linear once, as it reads it"""
 
 
 def _at_least_float32(x: Tensor) -> Tensor:
@@ -56,7 +60,12 @@ def plain_add_scaled(x: Tensor, update: Tensor, scale: Tensor) -> Tensor:
     return x + update * scale
 
 
-PLAIN = Kernels("plain", plain_rms_norm, plain_gelu, plain_attention, plain_add_scaled)
+def plain_mlp(x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, gelu: Callable[[Tensor], Tensor]) -> Tensor:
+    """A linear, a GELU and a linear, each a launch where its operator is one."""
+    return F.linear(gelu(F.linear(x, weight1, bias1)), weight2, bias2)
+
+
+PLAIN = Kernels("plain", plain_rms_norm, plain_gelu, plain_attention, plain_add_scaled, plain_mlp)
 
 
 def fused(device: Device) -> Kernels:

@@ -157,8 +157,8 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.fc2(self.kernels.gelu(self.fc1(x)))
-        return y
+        fc1, fc2 = self.fc1, self.fc2
+        return self.kernels.mlp(x, fc1.weight, fc1.bias, fc2.weight, fc2.bias, self.kernels.gelu)
 
 
 class Block(nn.Module):
@@ -205,6 +205,14 @@ class InternViT(nn.Module):
     def forward(self, pixel_values: Tensor) -> Tensor:
         hidden: Tensor = self.encoder(self.embeddings(pixel_values))
         return hidden
+
+    def lay_out(self) -> None:
+        """Let the kernel of the MLPs arrange their weights in memory as it reads them. Values, shapes and names stay."""
+        lay_out = getattr(self.kernels.mlp, "lay_out", None)
+        if lay_out is not None:
+            for mlp in (module for module in self.modules() if isinstance(module, MLP)):
+                lay_out(mlp.fc1)
+                lay_out(mlp.fc2)
 
     def sharing_weights(self, kernels: Kernels) -> "InternViT":
         """The same network, over the same tensors, computed by other kernels."""

@@ -199,6 +199,8 @@ def load(checkpoint: Checkpoint, device: Device, dtype: torch.dtype, verify: boo
             seen = ", ".join(f"{name} {digest}" for name, digest in digests.items())
             raise InputError(f"{error} SHA-256 here: {seen}." if seen else str(error)) from None
         network.load_state_dict(tensors, strict=True, assign=True)
+        del tensors
+        network.lay_out()
         width = checkpoint.config.hidden_size
         head = read_head(checkpoint.head, width) if checkpoint.head else random_head(width)
         device.synchronize()

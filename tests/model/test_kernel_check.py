@@ -36,8 +36,20 @@ def test_this_machines_fused_kernels_are_trusted(cpu, dtype):
         ("attention", lambda q, k, v: torch.full_like(q, float("nan"))),
         ("add_scaled", lambda x, update, scale: x + update),
         ("add_scaled", lambda x, update, scale: x * scale + update),
+        ("mlp", lambda *given: kernels.plain_mlp(*given[:-1], lambda x: F.gelu(x.float(), approximate="tanh").to(x.dtype))),
+        ("mlp", lambda x, w1, b1, w2, b2, gelu: kernels.plain_mlp(x, w1, b1 * 0, w2, b2, gelu)),
     ],
-    ids=["tanh gelu", "layer norm", "uniform attention", "wrong scale", "not a number", "no layer scale", "the residual scaled"],
+    ids=[
+        "tanh gelu",
+        "layer norm",
+        "uniform attention",
+        "wrong scale",
+        "not a number",
+        "no layer scale",
+        "the residual scaled",
+        "tanh mlp",
+        "no bias",
+    ],
 )
 def test_a_wrong_kernel_is_refused_with_its_error_and_only_that_one(cpu, monkeypatch, dtype, kernel, faulty):
     monkeypatch.setattr(kernel_check, "fused", broken(**{kernel: faulty}))
@@ -45,6 +57,18 @@ def test_a_wrong_kernel_is_refused_with_its_error_and_only_that_one(cpu, monkeyp
     assert [verdict.kernel for verdict in verdicts if verdict.refused] == [kernel]
     assert getattr(chosen, kernel) is getattr(kernels.PLAIN, kernel)
     assert chosen.name == f"fused, but plain {kernel}"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_an_mlp_in_one_launch_is_trusted_where_its_gelu_is_exact_and_its_activations_are_wide(cpu, monkeypatch, dtype):
+    def exact(x, weight1, bias1, weight2, bias2, _gelu):
+        wide = kernels.plain_mlp(*(part.float() for part in (x, weight1, bias1, weight2, bias2)), F.gelu)
+        return wide.to(x.dtype)
+
+    monkeypatch.setattr(kernel_check, "fused", broken(mlp=exact))
+    chosen, verdicts = kernel_check.trusted_kernels(SMALL, cpu, dtype)
+    assert chosen.mlp is exact
+    assert (verdicts[-1].kernel, verdicts[-1].refused) == ("mlp", "")
 
 
 def test_a_kernel_that_cannot_run_is_refused_with_the_devices_words(cpu, monkeypatch):
@@ -67,7 +91,7 @@ def test_a_devices_other_operator_is_tried_before_the_plain_one(cpu, monkeypatch
     monkeypatch.setattr(type(cpu), "other_operators", lambda _: {"attention": uniform(cpu).attention})
     chosen, verdicts = kernel_check.trusted_kernels(SMALL, cpu, torch.float32)
     assert chosen.attention is kernels.plain_attention
-    assert "another fused operator is used" not in str(verdicts[2])
+    assert "the second is used" not in str(verdicts[2])
 
 
 def test_a_loaded_network_computes_with_the_kernels_that_were_trusted(cpu, monkeypatch, model_folder):
