@@ -15,9 +15,11 @@ import click
 
 from ivit_helpers.errors import InputError, Stopped
 from ivit_helpers.record import (
-    NOTEBOOKS,
+    MODEL_NOTEBOOKS,
     SYMBOLS,
+    AnyParameters,
     AnyRecord,
+    CompareParameters,
     Parameters,
     RunFolder,
     check_folder,
@@ -25,11 +27,12 @@ from ivit_helpers.record import (
     json_schema,
     parse,
     share_out,
+    validate,
 )
 
 # What needs torch, papermill or matplotlib is imported where it is used: a mistyped parameter is reported without it.
 
-ALL = tuple(NOTEBOOKS)
+ALL = tuple(MODEL_NOTEBOOKS)
 BAD_INPUT = 2
 
 
@@ -37,7 +40,7 @@ def _epilog() -> str:
     """The parameters of every notebook, for `ivit run --help`."""
     parts = []
     common = set(Parameters.model_fields)
-    kinds: dict[str, type[Parameters]] = {"every notebook": Parameters, **NOTEBOOKS}
+    kinds: dict[str, type[Parameters]] = {"every notebook": Parameters, **MODEL_NOTEBOOKS}
     for title, kind in kinds.items():
         lines = [
             f"  {name}={default}\n      {description}"
@@ -82,8 +85,6 @@ def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, ce
     except KeyboardInterrupt:
         click.echo("ivit: stopped by Ctrl-C before anything was started", err=True)
         sys.exit(128 + signal.SIGINT)
-    if folder.set_aside:
-        click.echo(f"What an earlier run left in {folder.path} is now in {folder.set_aside}.", err=True)
     limits = {name: cell_timeout or asked.longest_cell_s(images[name]) for name, asked in chosen.items()}
     sys.exit(_run(chosen, folder, limits))
 
@@ -95,10 +96,12 @@ def _with_out(given: dict[str, str], out: Path | None) -> dict[str, str]:
     return given | ({"out": str(out)} if out else {})
 
 
-def _run(chosen: Mapping[str, Parameters], folder: RunFolder, limits: Mapping[str, int]) -> int:
+def _run(chosen: Mapping[str, AnyParameters], folder: RunFolder, limits: Mapping[str, int]) -> int:
     """Run notebooks one after another in their folder, and close it; returns the exit code. limits: seconds of one cell of each."""
     from ivit_helpers.report import run_notebook, stoppable
 
+    if folder.set_aside:
+        click.echo(f"What an earlier run left in {folder.path} is now in {folder.set_aside}.", err=True)
     failed = False
     with stoppable() as stop:
         try:
@@ -127,7 +130,7 @@ def check(notebooks: tuple[str, ...], given: tuple[str, ...]) -> None:
     """
     try:
         pairs = parse(given)
-        names = notebooks or [name for name in ALL if pairs.keys() <= NOTEBOOKS[name].model_fields.keys()][:1] or ALL
+        names = notebooks or [name for name in ALL if pairs.keys() <= MODEL_NOTEBOOKS[name].model_fields.keys()][:1] or ALL
         chosen = share_out(names, pairs)
     except InputError as error:
         _refuse([error])
@@ -146,6 +149,26 @@ def _refuse(problems: Sequence[InputError]) -> NoReturn:
     for sentence in dict.fromkeys(map(str, problems)):
         click.echo(f"ivit: {sentence}", err=True)
     sys.exit(BAD_INPUT)
+
+
+@main.command()
+@click.argument("runs", nargs=-1, metavar="RUN RUN...")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the comparison. [reports/<UTC time>-compare]")
+def compare(runs: tuple[str, ...], out: Path | None) -> None:
+    """Put runs side by side and leave an HTML report: what is different, and what got faster, slower, worse.
+
+    A RUN is a run's folder, its record (.json) or its page (.html). The others are compared with the first. Exit codes: 0 nothing got
+    worse, 1 something got worse or the comparison did not finish, 2 bad input and nothing was started.
+    """
+    try:
+        asked = validate(CompareParameters, {"runs": list(runs), "out": str(out) if out else ""})
+        check_folder(asked)
+        import_module("ivit_helpers.compare").check_inputs(asked)
+        _check_sockets()
+        folder = RunFolder(asked)
+    except InputError as error:
+        _refuse([error])
+    sys.exit(_run({"compare": asked}, folder, {"compare": asked.longest_cell_s(0)}))
 
 
 @main.command()

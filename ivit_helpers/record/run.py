@@ -11,9 +11,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from ivit_helpers.record.folder import RunFolder
-from ivit_helpers.record.parameters import AccuracyParameters, BenchmarkParameters, Parameters, SmokeParameters, notebook_of
+from ivit_helpers.record.parameters import (
+    AccuracyParameters,
+    AnyParameters,
+    BenchmarkParameters,
+    CompareParameters,
+    SmokeParameters,
+    notebook_of,
+)
 from ivit_helpers.record.provenance import provenance
-from ivit_helpers.record.record import KINDS, SYMBOLS, AccuracyRecord, AnyRecord, BenchmarkRecord, SmokeRecord, write, write_whole
+from ivit_helpers.record.record import (
+    KINDS,
+    SYMBOLS,
+    AccuracyRecord,
+    AnyRecord,
+    BenchmarkRecord,
+    CompareRecord,
+    SmokeRecord,
+    write,
+    write_whole,
+)
 from ivit_helpers.record.rows import Check
 from ivit_helpers.record.session import watch
 
@@ -25,7 +42,7 @@ RUN_ID = "IVIT_RUN_ID"
 """Set for kernels of `ivit run`: the id of the run, whose folder that command has locked and whose end it judges"""
 
 
-R = TypeVar("R", SmokeRecord, BenchmarkRecord, AccuracyRecord)
+R = TypeVar("R", SmokeRecord, BenchmarkRecord, AccuracyRecord, CompareRecord)
 
 
 class Run(Generic[R]):
@@ -127,7 +144,9 @@ def start(asked: SmokeParameters) -> Run[SmokeRecord]: ...
 def start(asked: BenchmarkParameters) -> Run[BenchmarkRecord]: ...
 @overload
 def start(asked: AccuracyParameters) -> Run[AccuracyRecord]: ...
-def start(asked: Parameters) -> Any:
+@overload
+def start(asked: CompareParameters) -> Run[CompareRecord]: ...
+def start(asked: AnyParameters) -> Any:
     """Begin a run of the notebook that takes these parameters. Raises InputError where its folder cannot be used."""
     batch = os.environ.get(RUN_ID)
     locked = None if batch else RunFolder(asked)

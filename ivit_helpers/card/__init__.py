@@ -1,0 +1,1 @@
+"""The model card of some runs. The wing of `ivit card`."""
