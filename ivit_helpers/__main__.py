@@ -9,7 +9,7 @@ from functools import partial
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -28,7 +28,11 @@ from ivit_helpers.record import (
     parse,
     share_out,
     validate,
+    write_whole,
 )
+
+if TYPE_CHECKING:
+    from ivit_helpers.card import Language
 
 # What needs torch, papermill or matplotlib is imported where it is used: a mistyped parameter is reported without it.
 
@@ -169,6 +173,27 @@ def compare(runs: tuple[str, ...], out: Path | None) -> None:
     except InputError as error:
         _refuse([error])
     sys.exit(_run({"compare": asked}, folder, {"compare": asked.longest_cell_s(0)}))
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--lang", "language", type=click.Choice(["en", "zh"]), default="en", help="Language of the card. [en]")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File for the card. [the terminal]")
+def card(runs: tuple[str, ...], language: "Language", out: Path | None) -> None:
+    """Write the model card of runs of one model, in Markdown: what they measured, and nothing else.
+
+    A RUN is a run's folder, its record (.json) or its page (.html). Exit codes: 0 written, 2 bad input.
+    """
+    from ivit_helpers.card import model_card
+
+    try:
+        written = model_card(runs, language)
+        if out:
+            write_whole(out, written)
+        else:
+            click.echo(written, nl=False)
+    except InputError as error:
+        _refuse([error])
 
 
 @main.command()

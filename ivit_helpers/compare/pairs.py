@@ -43,7 +43,11 @@ def speeds(run: int, first: ModelRecord, later: ModelRecord) -> list[CompareRow]
     found = []
     for name, row in before.items():
         if row.was_measured and name in after and after[name].was_measured:
-            found.append(compare_speed(run, later.notebook, name, row, after[name]))
+            compared = compare_speed(run, later.notebook, name, row, after[name])
+            disturbed = _disturbed("first", first, row) or _disturbed("later", later, after[name])
+            if disturbed:
+                compared.outcome, compared.detail = "not judged", disturbed
+            found.append(compared)
         elif row.was_measured and name in after and after[name].error:
             failed = f"it ran in the first run and fails now: {after[name].error}"
             found.append(
@@ -51,6 +55,17 @@ def speeds(run: int, first: ModelRecord, later: ModelRecord) -> list[CompareRow]
                            outcome="worse", detail=failed)
             )  # fmt: skip
     return found
+
+
+def _disturbed(which: str, record: ModelRecord, row: TimingRow) -> str:
+    """Why a timing cannot be compared with one of another hour, in words; empty where it can."""
+    busy = [
+        check.detail for check in record.checks if check.name == "the machine was quiet" and check.deciding and check.status != "passed"
+    ]
+    if busy:
+        return f"the machine was busy in the {which} run: {busy[0]}"
+    unsteady = record.notebook == "smoke" and row.steady is False
+    return f"the timing of the {which} run did not settle, and a smoke run does not say whether the machine was busy" if unsteady else ""
 
 
 def answers(run: int, first: NamedRun, later: NamedRun) -> list[CompareRow]:

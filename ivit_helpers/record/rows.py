@@ -77,6 +77,11 @@ class ModelFacts(Part):
     image_size: int = Field(description="pixels of a side")
     hidden_size: int
     layers: int = Field(description="blocks")
+    heads: int | None = Field(None, description="attention heads of a block")
+    intermediate_size: int | None = Field(None, description="width of a block's MLP")
+    patch_size: int | None = Field(None, description="pixels of a side")
+    model_type: str | None = Field(None, description="as config.json says; null for random weights")
+    architectures: list[str] | None = Field(None, description="as config.json says; null for random weights")
     head: str = Field(description="kind of the classification head")
     classes: int = Field(description="of the head")
     head_is_trained: bool
