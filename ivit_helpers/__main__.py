@@ -10,15 +10,17 @@ from functools import partial
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from ivit_helpers.errors import InputError, Stopped
 from ivit_helpers.record import (
-    NOTEBOOKS,
+    MODEL_NOTEBOOKS,
     SYMBOLS,
+    AnyParameters,
     AnyRecord,
+    CompareParameters,
     Parameters,
     RunFolder,
     check_folder,
@@ -26,11 +28,16 @@ from ivit_helpers.record import (
     json_schema,
     parse,
     share_out,
+    validate,
+    write_whole,
 )
+
+if TYPE_CHECKING:
+    from ivit_helpers.card import Language
 
 # What needs torch, papermill or matplotlib is imported where it is used: a mistyped parameter is reported without it.
 
-ALL = tuple(NOTEBOOKS)
+ALL = tuple(MODEL_NOTEBOOKS)
 BAD_INPUT = 2
 
 
@@ -38,7 +45,7 @@ def _epilog() -> str:
     """The parameters of every notebook, for `ivit run --help`."""
     parts = []
     common = set(Parameters.model_fields)
-    kinds: dict[str, type[Parameters]] = {"every notebook": Parameters, **NOTEBOOKS}
+    kinds: dict[str, type[Parameters]] = {"every notebook": Parameters, **MODEL_NOTEBOOKS}
     for title, kind in kinds.items():
         lines = [
             f"  {name}={default}\n      {description}"
@@ -108,8 +115,6 @@ def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, ce
     except KeyboardInterrupt:
         click.echo("ivit: stopped by Ctrl-C before anything was started", err=True)
         sys.exit(128 + signal.SIGINT)
-    if folder.set_aside:
-        click.echo(f"What an earlier run left in {folder.path} is now in {folder.set_aside}.", err=True)
     limits = {name: cell_timeout or asked.longest_cell_s(images[name]) for name, asked in chosen.items()}
     sys.exit(_run(chosen, folder, limits))
 
@@ -121,10 +126,12 @@ def _with_out(given: dict[str, str], out: Path | None) -> dict[str, str]:
     return given | ({"out": str(out)} if out else {})
 
 
-def _run(chosen: Mapping[str, Parameters], folder: RunFolder, limits: Mapping[str, int]) -> int:
+def _run(chosen: Mapping[str, AnyParameters], folder: RunFolder, limits: Mapping[str, int]) -> int:
     """Run notebooks one after another in their folder, and close it; returns the exit code. limits: seconds of one cell of each."""
     from ivit_helpers.report import run_notebook, stoppable, tell
 
+    if folder.set_aside:
+        click.echo(f"What an earlier run left in {folder.path} is now in {folder.set_aside}.", err=True)
     failed = False
     with stoppable() as stop:
         try:
@@ -153,7 +160,7 @@ def check(notebooks: tuple[str, ...], given: tuple[str, ...]) -> None:
     """
     try:
         pairs = parse(given)
-        names = notebooks or [name for name in ALL if pairs.keys() <= NOTEBOOKS[name].model_fields.keys()][:1] or ALL
+        names = notebooks or [name for name in ALL if pairs.keys() <= MODEL_NOTEBOOKS[name].model_fields.keys()][:1] or ALL
         chosen = share_out(names, pairs)
     except InputError as error:
         _refuse([error])
@@ -172,6 +179,47 @@ def _refuse(problems: Sequence[InputError]) -> NoReturn:
     for sentence in dict.fromkeys(map(str, problems)):
         click.echo(f"ivit: {sentence}", err=True)
     sys.exit(BAD_INPUT)
+
+
+@main.command()
+@click.argument("runs", nargs=-1, metavar="RUN RUN...")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the comparison. [reports/<UTC time>-compare]")
+def compare(runs: tuple[str, ...], out: Path | None) -> None:
+    """Put runs side by side and leave an HTML report: what is different, and what got faster, slower, worse.
+
+    A RUN is a run's folder, its record (.json) or its page (.html). The others are compared with the first. Exit codes: 0 nothing got
+    worse, 1 something got worse or the comparison did not finish, 2 bad input and nothing was started.
+    """
+    try:
+        asked = validate(CompareParameters, {"runs": list(runs), "out": str(out) if out else ""})
+        check_folder(asked)
+        import_module("ivit_helpers.compare").check_inputs(asked)
+        _check_sockets()
+        folder = RunFolder(asked)
+    except InputError as error:
+        _refuse([error])
+    sys.exit(_run({"compare": asked}, folder, {"compare": asked.longest_cell_s(0)}))
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--lang", "language", type=click.Choice(["en", "zh"]), default="en", help="Language of the card. [en]")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File for the card. [the terminal]")
+def card(runs: tuple[str, ...], language: "Language", out: Path | None) -> None:
+    """Write the model card of runs of one model, in Markdown: what they measured, and nothing else.
+
+    A RUN is a run's folder, its record (.json) or its page (.html). Exit codes: 0 written, 2 bad input.
+    """
+    from ivit_helpers.card import model_card
+
+    try:
+        written = model_card(runs, language)
+        if out:
+            write_whole(out, written)
+        else:
+            click.echo(written, nl=False)
+    except InputError as error:
+        _refuse([error])
 
 
 @main.command()

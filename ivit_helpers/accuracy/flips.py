@@ -5,6 +5,7 @@ same in both runs, so the answers are compared image by image. An image has flip
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -202,12 +203,32 @@ def _right(joined: pd.DataFrame, side: str) -> pd.Series:
 
 
 def compare(predictions: Predictions, reference: OtherRun) -> Comparison:
-    """Put two runs side by side. Raises InputError unless the reference has every image of this run, with the same label."""
+    """Put this run beside another. Raises InputError unless the reference has every image of this run, with the same label."""
     here = predictions.table if "also" in predictions.table else predictions.table.assign(also="")
-    sets = {predictions.set_name, reference.image_set or predictions.set_name}
+    return _beside(here, predictions.set_name, predictions.answers or range(len(predictions.classes)), reference)
+
+
+def predictions_of(record: AccuracyRecord, folder: Path) -> OtherRun | None:
+    """The predictions of a run, where the table that it wrote, by its SHA-256, is in `folder`; else None."""
+    path = folder / TABLE
+    if not path.is_file() or record.tables.get(TABLE) != hashlib.sha256(path.read_bytes()).hexdigest():
+        return None
+    return OtherRun(path, read_predictions(path), record)
+
+
+def compare_runs(later: OtherRun, first: OtherRun) -> Comparison:
+    """Put two runs that have ended side by side; the first one is `there`. Raises InputError as `compare` does."""
+    here = later.table.assign(label=pd.to_numeric(later.table["label"]).astype("Int64"))
+    model = later.record.model
+    return _beside(here, later.image_set or first.image_set, range(model.classes) if model else (), first)
+
+
+def _beside(here: pd.DataFrame, set_name: str, answers: Sequence[int], reference: OtherRun) -> Comparison:
+    """here: as Predictions.table, with `also`. answers: the classes that could be answered here."""
+    sets = {set_name, reference.image_set or set_name}
     if len(sets) > 1 and sets & RULES.keys():  # folders of the model's own classes may be called anything
         raise InputError(
-            f"{reference.path} is a run over {reference.image_set} and this one is over {predictions.set_name}, which have other "
+            f"{reference.path} is a run over {reference.image_set} and this one is over {set_name}, which have other "
             "labels or answers: compare with a run of the same image_set."
         )
     absent = here[~here["id"].isin(reference.table["id"])]
@@ -216,7 +237,7 @@ def compare(predictions: Predictions, reference: OtherRun) -> Comparison:
             f"{reference.path} lacks {len(absent)} of the {len(here)} images of this run (the first is {absent['id'].iloc[0]}): "
             "compare with a run over the same images, limit and seed."
         )
-    if not reference.table["class1"].dropna().isin(predictions.answers or range(len(predictions.classes))).all():
+    if not reference.table["class1"].dropna().isin(answers).all():
         raise InputError(
             f"{reference.path} answers with classes that cannot be answered here: compare with a run of the same model and image set."
         )

@@ -50,6 +50,11 @@ def published_accuracy(config: InternViTConfig, image_set: str) -> PublishedAccu
     return PublishedAccuracy(row["images"], labelled, row["top1"], row["top5"], published["tolerance"], published["source"])
 
 
+def repository(model: str) -> dict[str, str]:
+    """`base_model` (its hub id) and `license` of a published model, by the name of its folder or its hub id; empty for any other."""
+    return dict(_all()["repositories"].get(model.rpartition("/")[2], {}))
+
+
 def least_top1(model: str, image_set: str) -> float | None:
     """The top-1 fraction that the embedded miniature must reach on its own held-out digits; None for any other pair."""
     miniature = _all()["miniature"]

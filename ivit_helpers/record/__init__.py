@@ -2,9 +2,12 @@
 
 from ivit_helpers.record.folder import RunFolder, check_folder, is_used
 from ivit_helpers.record.parameters import (
+    MODEL_NOTEBOOKS,
     NOTEBOOKS,
     AccuracyParameters,
+    AnyParameters,
     BenchmarkParameters,
+    CompareParameters,
     Parameters,
     SmokeParameters,
     described,
@@ -12,6 +15,7 @@ from ivit_helpers.record.parameters import (
     parse,
     question,
     share_out,
+    validate,
 )
 from ivit_helpers.record.record import (
     RAN_TO_ITS_END,
@@ -19,6 +23,8 @@ from ivit_helpers.record.record import (
     AccuracyRecord,
     AnyRecord,
     BenchmarkRecord,
+    CompareRecord,
+    ModelRecord,
     SmokeRecord,
     json_schema,
     read,
@@ -32,7 +38,10 @@ from ivit_helpers.record.rows import (
     BatchTried,
     BenchmarkRow,
     Check,
+    ComparedRun,
+    CompareRow,
     Conditions,
+    Difference,
     Frontier,
     Latency,
     Limits,
@@ -41,10 +50,12 @@ from ivit_helpers.record.rows import (
     SmokeRow,
     TimingRow,
     Transfer,
+    Unmatched,
 )
 from ivit_helpers.record.run import RUN_ID, Conclusion, Run, new_id, new_record, start
 
 __all__ = [
+    "MODEL_NOTEBOOKS",
     "NOTEBOOKS",
     "OUTCOMES",
     "RAN_TO_ITS_END",
@@ -53,6 +64,7 @@ __all__ = [
     "AccuracyParameters",
     "AccuracyRecord",
     "AccuracyRow",
+    "AnyParameters",
     "AnyRecord",
     "Attempt",
     "BatchTried",
@@ -60,12 +72,18 @@ __all__ = [
     "BenchmarkRecord",
     "BenchmarkRow",
     "Check",
+    "CompareParameters",
+    "CompareRecord",
+    "CompareRow",
+    "ComparedRun",
     "Conclusion",
     "Conditions",
+    "Difference",
     "Frontier",
     "Latency",
     "Limits",
     "ModelFacts",
+    "ModelRecord",
     "Parameters",
     "Ratio",
     "Run",
@@ -75,6 +93,7 @@ __all__ = [
     "SmokeRow",
     "TimingRow",
     "Transfer",
+    "Unmatched",
     "check_folder",
     "described",
     "is_used",
@@ -87,6 +106,7 @@ __all__ = [
     "read",
     "share_out",
     "start",
+    "validate",
     "write",
     "write_whole",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from ivit_helpers.errors import InputError
 from ivit_helpers.paths import REPORTS, printable
-from ivit_helpers.record.parameters import NOTEBOOKS, Parameters
+from ivit_helpers.record.parameters import NOTEBOOKS, AnyParameters
 
 LOCK = ".ivit-lock"
 EARLIER = "earlier"
@@ -22,13 +22,13 @@ PROBE = 2**16
 LONGEST_NAME = 80
 
 
-def run_name(asked: Parameters) -> str:
+def run_name(asked: AnyParameters) -> str:
     """<UTC time>-<model>-<device>, as a folder name."""
-    words = [datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ"), Path(asked.model).name or asked.model, asked.device]
+    words = [datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ"), *asked.named_after]
     return "-".join(re.sub(r"[^A-Za-z0-9._]+", "-", word)[:LONGEST_NAME] for word in words)
 
 
-def given_folder(asked: Parameters) -> Path:
+def given_folder(asked: AnyParameters) -> Path:
     """The folder that a user asks for, or reports/. Raises InputError for a path that cannot be one."""
     try:
         return Path(asked.out).expanduser().resolve() if asked.out else REPORTS
@@ -36,10 +36,10 @@ def given_folder(asked: Parameters) -> Path:
         raise InputError(f"out={printable(asked.out)!r} is not a path of this machine ({error}): give another folder.") from None
 
 
-def check_folder(asked: Parameters) -> None:
+def check_folder(asked: AnyParameters) -> None:
     """Raise InputError, before anything starts, where a run's files could not be written. Leaves nothing behind."""
     folder = given_folder(asked)
-    _refuse_own_reference(asked, folder)
+    _refuse_what_it_reads(asked, folder)
     advice = "give another folder with --out"
     name = printable(str(folder))
     try:
@@ -77,7 +77,7 @@ class RunFolder:
     Raises InputError where that cannot be, or where another run that has not ended uses it.
     """
 
-    def __init__(self, asked: Parameters) -> None:
+    def __init__(self, asked: AnyParameters) -> None:
         check_folder(asked)
         self.path = given_folder(asked) if asked.out else _new_folder(REPORTS, run_name(asked))
         self.path.mkdir(parents=True, exist_ok=True)
@@ -132,14 +132,16 @@ def _new_folder(root: Path, name: str) -> Path:
             return folder
 
 
-def _refuse_own_reference(asked: Parameters, folder: Path) -> None:
-    reference = getattr(asked, "reference", "")
-    try:
-        place = Path(reference).expanduser().resolve()
-    except (OSError, RuntimeError, ValueError):
-        return  # reported where the reference is read
-    if reference and asked.out and folder in (place, place.parent):
-        raise InputError(f"reference={reference!r} is in this run's own folder: give the run another folder with --out.")
+def _refuse_what_it_reads(asked: AnyParameters, folder: Path) -> None:
+    """Raise InputError where the run would write into the folder of a run that it reads, and set that aside."""
+    named = [("reference", getattr(asked, "reference", "")), *(("runs", run) for run in getattr(asked, "runs", []))]
+    for name, given in named:
+        try:
+            place = Path(given).expanduser().resolve()
+        except (OSError, RuntimeError, ValueError):
+            continue  # reported where it is read
+        if given and asked.out and folder in (place, place.parent):
+            raise InputError(f"{name}={given!r} is in this run's own folder: give the run another folder with --out.")
 
 
 def set_aside(folder: Path) -> Path | None:

@@ -6,6 +6,7 @@ import json
 import math
 import reprlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -72,10 +73,25 @@ SECONDS_PER_IMAGE = 60
 """Five times what the 6B network takes on two cores"""
 
 
-class Parameters(BaseModel):
+class AnyParameters(BaseModel):
     """What every notebook takes."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    out: str = Field("", description="folder for the record and the tables; empty: reports/<UTC time>-<model>-<device>")
+
+    @property
+    def named_after(self) -> tuple[str, ...]:
+        """The words after the time in the name of a run's folder."""
+        raise NotImplementedError
+
+    def longest_cell_s(self, images: int) -> int:
+        """Seconds after which a cell of a batch run is taken to hang, and is stopped. images: that the run has to classify."""
+        return HOURS_6 + SECONDS_PER_IMAGE * images
+
+
+class Parameters(AnyParameters):
+    """What every notebook takes that runs the model."""
 
     model: str = Field(
         "tiny",
@@ -93,11 +109,10 @@ class Parameters(BaseModel):
         description='"auto" (bfloat16 where the device multiplies it, else float32), "bfloat16", "float16" or "float32"',
     )
     verify: Truth = Field(False, description="SHA-256 of every weights file in the record, true or false")
-    out: str = Field("", description="folder for the record and the tables; empty: reports/<UTC time>-<model>-<device>")
 
-    def longest_cell_s(self, images: int) -> int:
-        """Seconds after which a cell of a batch run is taken to hang, and is stopped. images: that the run has to classify."""
-        return HOURS_6 + SECONDS_PER_IMAGE * images
+    @property
+    def named_after(self) -> tuple[str, ...]:
+        return Path(self.model).name or self.model, self.device
 
 
 class SmokeParameters(Parameters):
@@ -174,15 +189,31 @@ class AccuracyParameters(Parameters):
     )
 
 
-NOTEBOOKS: dict[str, type[Parameters]] = {
+class CompareParameters(AnyParameters):
+    """What is different between these runs, and did anything get worse?"""
+
+    runs: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+        [],
+        min_length=2,
+        description="two or more runs, each a run's folder, its record (.json) or its page (.html); the others are compared with the first",
+    )
+
+    @property
+    def named_after(self) -> tuple[str, ...]:
+        return ("compare",)
+
+
+MODEL_NOTEBOOKS: dict[str, type[Parameters]] = {
     "smoke": SmokeParameters,
     "benchmark": BenchmarkParameters,
     "accuracy": AccuracyParameters,
 }
-P = TypeVar("P", bound=Parameters)
+"""The notebooks that run the model: `ivit run` is for these"""
+NOTEBOOKS: dict[str, type[AnyParameters]] = {**MODEL_NOTEBOOKS, "compare": CompareParameters}
+P = TypeVar("P", bound=AnyParameters)
 
 
-def notebook_of(kind: type[Parameters]) -> str:
+def notebook_of(kind: type[AnyParameters]) -> str:
     """The notebook that takes parameters of this kind."""
     return next(name for name, known in NOTEBOOKS.items() if known is kind)
 
@@ -197,7 +228,7 @@ def _nearest(name: str, known: Sequence[str]) -> str:
     return f"did you mean {near[0]}? " if near else ""
 
 
-def _sentence(notebook: str, kind: type[Parameters], problem: Mapping[str, Any]) -> str:
+def _sentence(notebook: str, kind: type[AnyParameters], problem: Mapping[str, Any]) -> str:
     """One pydantic problem as one sentence: the name, the value, what is allowed, the nearest known name."""
     name, known, given = str(problem["loc"][0]), list(kind.model_fields), _SHORT.repr(problem["input"])
     if problem["type"] == "extra_forbidden":
@@ -250,7 +281,7 @@ def parse(given: Sequence[str]) -> dict[str, str]:
 
 def share_out(notebooks: Sequence[str], given: Mapping[str, Any]) -> dict[str, Parameters]:
     """Give each notebook the parameters it knows; a name that none of them knows is an error for all."""
-    known = {name for notebook in notebooks for name in NOTEBOOKS[notebook].model_fields}
+    known = {name for notebook in notebooks for name in MODEL_NOTEBOOKS[notebook].model_fields}
     for name, value in given.items():
         if name not in known:
             which = " and ".join(notebooks)
@@ -260,10 +291,10 @@ def share_out(notebooks: Sequence[str], given: Mapping[str, Any]) -> dict[str, P
     return {
         notebook: validate(kind, {name: value for name, value in given.items() if name in kind.model_fields})
         for notebook in notebooks
-        for kind in [NOTEBOOKS[notebook]]
+        for kind in [MODEL_NOTEBOOKS[notebook]]
     }
 
 
-def described(kind: type[Parameters]) -> list[tuple[str, str, str]]:
+def described(kind: type[AnyParameters]) -> list[tuple[str, str, str]]:
     """(name, default, description) of each parameter, for help texts."""
     return [(name, json.dumps(field.default), field.description or "") for name, field in kind.model_fields.items()]

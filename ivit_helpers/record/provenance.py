@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ivit_helpers.paths import NOTEBOOKS
-from ivit_helpers.record.parameters import Parameters, notebook_of
+from ivit_helpers.record.parameters import AnyParameters, CompareParameters, notebook_of
 from ivit_helpers.record.rows import Provenance
 
 CLOCK = (
@@ -47,15 +47,17 @@ def _notebook_digest(name: str) -> str | None:
     return code_digest(["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"])
 
 
-def command(asked: Parameters) -> str:
+def command(asked: AnyParameters) -> str:
     """The command that runs a notebook again with the same parameters; those that have their default are left out, and so is `out`."""
     notebook = notebook_of(type(asked))
+    if isinstance(asked, CompareParameters):
+        return shlex.join(["ivit", notebook, *asked.runs])
     given = asked.model_dump(exclude_defaults=True, exclude={"out"})
     words = [f"{name}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}" for name, value in given.items()]
     return shlex.join(["ivit", "run", notebook, *(part for word in words for part in ("-p", word))])
 
 
-def provenance(asked: Parameters) -> Provenance:
+def provenance(asked: AnyParameters) -> Provenance:
     """Of a run that begins now."""
     return Provenance(
         kit=metadata.version("ivit-helpers"),

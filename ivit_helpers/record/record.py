@@ -14,7 +14,10 @@ from ivit_helpers.record.rows import (
     AccuracyRow,
     BenchmarkRow,
     Check,
+    ComparedRun,
+    CompareRow,
     Conditions,
+    Difference,
     Frontier,
     Limits,
     ModelFacts,
@@ -22,6 +25,7 @@ from ivit_helpers.record.rows import (
     SmokeRow,
     TimingRow,
     Transfer,
+    Unmatched,
     plain,
 )
 
@@ -162,8 +166,35 @@ class AccuracyRecord(Record):
     rows: list[AccuracyRow] = []
 
 
-AnyRecord: TypeAlias = SmokeRecord | BenchmarkRecord | AccuracyRecord
-KINDS: dict[str, type[AnyRecord]] = {"smoke": SmokeRecord, "benchmark": BenchmarkRecord, "accuracy": AccuracyRecord}
+class CompareRecord(Record):
+    """The record of compare.ipynb."""
+
+    notebook: Literal["compare"] = "compare"
+    runs: list[ComparedRun] = Field([], description="in the order given; the others are compared with the first")
+    differences: list[Difference] = Field([], description="what the runs do not share, of machine, versions, model and parameters")
+    rows: list[CompareRow] = []
+    unmatched: list[Unmatched] = Field([], description="what one run has and the other has not")
+
+    @property
+    def model_name(self) -> str:
+        """The models of the runs."""
+        return ", ".join(dict.fromkeys(run.model for run in self.runs))
+
+    @property
+    def device_name(self) -> str:
+        """The devices of the runs."""
+        return ", ".join(dict.fromkeys(run.device for run in self.runs))
+
+
+ModelRecord: TypeAlias = SmokeRecord | BenchmarkRecord | AccuracyRecord
+"""Of a notebook that runs the model"""
+AnyRecord: TypeAlias = ModelRecord | CompareRecord
+KINDS: dict[str, type[AnyRecord]] = {
+    "smoke": SmokeRecord,
+    "benchmark": BenchmarkRecord,
+    "accuracy": AccuracyRecord,
+    "compare": CompareRecord,
+}
 _ANY: TypeAdapter[AnyRecord] = TypeAdapter(Annotated[AnyRecord, Field(discriminator="notebook")])
 
 

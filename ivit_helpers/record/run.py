@@ -12,9 +12,27 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from ivit_helpers.errors import InputError
 from ivit_helpers.record.folder import RunFolder
-from ivit_helpers.record.parameters import AccuracyParameters, BenchmarkParameters, Parameters, SmokeParameters, notebook_of
+from ivit_helpers.record.parameters import (
+    AccuracyParameters,
+    AnyParameters,
+    BenchmarkParameters,
+    CompareParameters,
+    SmokeParameters,
+    notebook_of,
+)
 from ivit_helpers.record.provenance import provenance
-from ivit_helpers.record.record import KINDS, SYMBOLS, AccuracyRecord, AnyRecord, BenchmarkRecord, SmokeRecord, read, write, write_whole
+from ivit_helpers.record.record import (
+    KINDS,
+    SYMBOLS,
+    AccuracyRecord,
+    AnyRecord,
+    BenchmarkRecord,
+    CompareRecord,
+    SmokeRecord,
+    read,
+    write,
+    write_whole,
+)
 from ivit_helpers.record.rows import Check
 from ivit_helpers.record.session import watch
 
@@ -26,7 +44,7 @@ RUN_ID = "IVIT_RUN_ID"
 """Set for kernels of `ivit run`: the id of the run, whose folder that command has locked and whose end it judges"""
 
 
-R = TypeVar("R", SmokeRecord, BenchmarkRecord, AccuracyRecord)
+R = TypeVar("R", SmokeRecord, BenchmarkRecord, AccuracyRecord, CompareRecord)
 
 
 class Run(Generic[R]):
@@ -138,7 +156,9 @@ def start(asked: SmokeParameters) -> Run[SmokeRecord]: ...
 def start(asked: BenchmarkParameters) -> Run[BenchmarkRecord]: ...
 @overload
 def start(asked: AccuracyParameters) -> Run[AccuracyRecord]: ...
-def start(asked: Parameters) -> Any:
+@overload
+def start(asked: CompareParameters) -> Run[CompareRecord]: ...
+def start(asked: AnyParameters) -> Any:
     """Begin a run of the notebook that takes these parameters. Raises InputError where its folder cannot be used."""
     batch = os.environ.get(RUN_ID)
     locked = None if batch else RunFolder(asked)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ivit_helpers.record.parameters import Parameters
+from ivit_helpers.record.parameters import AnyParameters
 
 HOOK = "_ivit_changed_parameters"
 """Attribute of the IPython shell that holds the hook of its present run"""
@@ -15,7 +15,7 @@ def changed(read: Mapping[str, Any], namespace: Mapping[str, Any]) -> str:
     return f"Changed since the parameters were read: {'; '.join(values)}. Run the cells again from the set-up cell on." if values else ""
 
 
-def watch(asked: Parameters) -> int | None:
+def watch(asked: AnyParameters) -> int | None:
     """From now on, say after every cell of this kernel when a parameter is not what the run uses. Outside IPython, do nothing.
 
     Returns the number of the cell that is being executed, as in `In`; None outside IPython.

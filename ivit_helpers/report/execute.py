@@ -23,7 +23,7 @@ from nbformat import NotebookNode
 from ivit_helpers.device import batch_environment
 from ivit_helpers.errors import ChecksFailed, InputError, describe_error
 from ivit_helpers.paths import NOTEBOOKS, REPORTS
-from ivit_helpers.record import RAN_TO_ITS_END, RUN_ID, AnyRecord, Check, Parameters, new_id, new_record, read, write
+from ivit_helpers.record import RAN_TO_ITS_END, RUN_ID, AnyParameters, AnyRecord, Check, new_id, new_record, read, write
 from ivit_helpers.report.ending import Stop
 from ivit_helpers.report.page import write_index, write_report
 from ivit_helpers.report.progress import ProgressLines
@@ -82,7 +82,7 @@ def check_sockets() -> None:
         raise InputError(f"A kernel cannot be reached through {tempfile.gettempdir()} ({error.strerror or error}): {advice}.") from None
 
 
-def execute(name: str, parameters: Parameters, folder: Path, stop: Stop, run_id: str, cell_timeout: int | None = None) -> str:
+def execute(name: str, parameters: AnyParameters, folder: Path, stop: Stop, run_id: str, cell_timeout: int | None = None) -> str:
     """Execute one notebook into `folder`; returns why it stopped early, or an empty string.
 
     run_id: the id that its record gets. cell_timeout: seconds that one cell may take; None for no limit.
@@ -154,7 +154,7 @@ def _executed(name: str, folder: Path) -> NotebookNode:
     return nbformat.read(path if path.exists() else NOTEBOOKS / f"{name}.ipynb", as_version=4)
 
 
-def run_notebook(name: str, parameters: Parameters, folder: Path, stop: Stop, cell_timeout: int | None = None) -> AnyRecord:
+def run_notebook(name: str, parameters: AnyParameters, folder: Path, stop: Stop, cell_timeout: int | None = None) -> AnyRecord:
     """One notebook from parameters to HTML: execute, judge, render, and bring the index up to date.
 
     folder: of this run alone. stop: of the `stoppable` block around this call. A run that a signal ends leaves the page of what there

@@ -89,6 +89,11 @@ class Loaded:
             image_size=config.image_size,
             hidden_size=config.hidden_size,
             layers=config.num_hidden_layers,
+            heads=config.num_attention_heads,
+            intermediate_size=config.intermediate_size,
+            patch_size=config.patch_size,
+            model_type=next(iter(_texts(self.checkpoint.published.get("model_type"))), None),
+            architectures=_texts(self.checkpoint.published.get("architectures")) or None,
             head=head.kind,
             classes=len(head.classes),
             head_is_trained=self.head_is_trained,
@@ -112,6 +117,11 @@ class Loaded:
         elif self.checkpoint.name == MINIATURE:
             found.append("The model is the embedded miniature: its speed does not predict the speed of the 6B network.")
         return found
+
+
+def _texts(value: object) -> list[str]:
+    """The texts in what a config.json says, which may be anything."""
+    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
 
 
 def _check_names(found: Mapping[str, Place], expected: Mapping[str, Tensor], name: str) -> None:

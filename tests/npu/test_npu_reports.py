@@ -3,7 +3,7 @@
 import pytest
 
 from ivit_helpers.errors import InputError
-from ivit_helpers.record import NOTEBOOKS, record
+from ivit_helpers.record import MODEL_NOTEBOOKS, record
 from tests.notebook import executed
 
 SHORT = {
@@ -37,12 +37,12 @@ def test_one_command_runs_the_three_notebooks_on_the_card_in_bfloat16(ivit, tmp_
     words = ["-pdtype=bfloat16", "-pbatch_size=2", "-pbatch_sizes=[1,2]", "-pwarmup=0", "-prepeats=3", "-plimit=16"]
     done = ivit("run", "-pdevice=npu", *words, f"--out={tmp_path}", NPU_RIG_ZEROS_FROM="4096")
     assert done.returncode == 0, done.stdout + done.stderr
-    for name in NOTEBOOKS:
+    for name in MODEL_NOTEBOOKS:
         assert measured_on_the_card(record.read(tmp_path / f"{name}.json"), "bfloat16")
         assert "Ascend910B4" in (tmp_path / f"{name}.html").read_text()
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize("name", MODEL_NOTEBOOKS)
 def test_a_notebook_passes_on_the_card_in_float32(name, given):
     assert measured_on_the_card(executed(name, **given, dtype="float32", **SHORT[name]).run.record, "float32")
 
