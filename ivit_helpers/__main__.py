@@ -1,6 +1,7 @@
 """The `ivit` command."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -48,10 +49,35 @@ def _epilog() -> str:
     return "\n\n".join(parts)
 
 
+def _is_somewhere() -> bool:
+    """Whether the current folder exists; elsewhere torch ends this process without a sentence of ours."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _open_closed_streams() -> None:
+    """Where this process was started without a standard output, give it and its kernels one that leads nowhere."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, number)
+            os.set_inheritable(number, True)
+            if nowhere != number:
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", encoding="utf-8"))
+
+
 @click.group()
 @click.version_option(package_name="ivit-helpers")
 def main() -> None:
     """Smoke, benchmark and accuracy reports for InternViT on this machine's accelerator."""
+    os.environ.pop("MPLBACKEND", None)  # figures are drawn without a window, and an unknown name would end matplotlib's import
+    _open_closed_streams()
+    if not _is_somewhere():
+        _refuse([InputError("The current folder was deleted, and libraries cannot be loaded from there: change to another folder.")])
     for stream in (sys.stdout, sys.stderr):  # what the terminal's encoding lacks must not end a run
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -97,20 +123,20 @@ def _with_out(given: dict[str, str], out: Path | None) -> dict[str, str]:
 
 def _run(chosen: Mapping[str, Parameters], folder: RunFolder, limits: Mapping[str, int]) -> int:
     """Run notebooks one after another in their folder, and close it; returns the exit code. limits: seconds of one cell of each."""
-    from ivit_helpers.report import run_notebook, stoppable
+    from ivit_helpers.report import run_notebook, stoppable, tell
 
     failed = False
     with stoppable() as stop:
         try:
             for number, (name, given) in enumerate(chosen.items(), 1):
-                click.echo(f"[{number}/{len(chosen)}] {name} …", err=True)
+                tell(f"[{number}/{len(chosen)}] {name} …\n", sys.stderr)
                 record = run_notebook(name, given, folder.path, stop, limits[name])
                 failed |= record.status in {"failed", "incomplete"}
-                click.echo(_summary(record, folder.path))
+                tell(f"{_summary(record, folder.path)}\n", sys.stdout)
                 if stop.signal:
                     break
         except (Stopped, InputError) as ended:
-            click.echo(f"ivit: {ended}", err=True)
+            tell(f"ivit: {ended}\n", sys.stderr)
             failed = True
         finally:
             folder.close()

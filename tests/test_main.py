@@ -1,5 +1,9 @@
 """What the `ivit` command asks before anything starts."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from ivit_helpers import __main__ as command
@@ -21,3 +25,9 @@ def test_a_published_set_without_a_trained_head_is_refused(model_folder):
 def test_the_device_that_a_run_would_use_is_named(capsys):
     command.main(["check", "-pdevice=cpu"], standalone_mode=False)
     assert capsys.readouterr().out.startswith("cpu (")
+
+
+def test_a_plotting_backend_that_does_not_exist_is_not_used():
+    line = [sys.executable, "-m", "ivit_helpers", "check", "smoke", "-pdevice=cpu"]
+    done = subprocess.run(line, env={**os.environ, "MPLBACKEND": "nonsense"}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

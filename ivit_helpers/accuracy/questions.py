@@ -109,6 +109,7 @@ def keep(run: AccuracyRun, predictions: Predictions, loaded: Loaded, bad_limit: 
 
 def journal_of(run: AccuracyRun) -> Journal:
     """A new journal in the run's folder for the answers as they are made; `keep` replaces it by the table of predictions."""
+    run.save()  # refused where another run has used the folder since this one ended
     asked = {name: value for name, value in run.record.parameters.items() if name not in NOT_IN_THE_KEY}
     model = run.record.model.model_dump(include=IN_THE_KEY) if run.record.model else {}
     return Journal(journal_path(run), {**asked, "loaded": model})

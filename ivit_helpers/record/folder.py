@@ -82,13 +82,23 @@ class RunFolder:
         self.path = given_folder(asked) if asked.out else _new_folder(REPORTS, run_name(asked))
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self.path / LOCK, blocking=False, is_singleton=True)  # a cell that runs again has it already
+        self._acquire()
+        self.set_aside = set_aside(self.path)
+
+    def _acquire(self) -> None:
         try:
             self._lock.acquire()
         except Timeout:
             raise InputError(
                 f"The folder {printable(str(self.path))} is used by another run that has not ended: wait for it, or give another folder."
             ) from None
-        self.set_aside = set_aside(self.path)
+
+    def reopen(self) -> bool:
+        """Lock the folder again after `close`; returns whether it was closed. Raises InputError where another run uses it now."""
+        closed = not self._lock.is_locked
+        if closed:
+            self._acquire()
+        return closed
 
     def close(self) -> None:
         """Let other runs use the folder."""

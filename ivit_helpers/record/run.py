@@ -10,10 +10,11 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from ivit_helpers.errors import InputError
 from ivit_helpers.record.folder import RunFolder
 from ivit_helpers.record.parameters import AccuracyParameters, BenchmarkParameters, Parameters, SmokeParameters, notebook_of
 from ivit_helpers.record.provenance import provenance
-from ivit_helpers.record.record import KINDS, SYMBOLS, AccuracyRecord, AnyRecord, BenchmarkRecord, SmokeRecord, write, write_whole
+from ivit_helpers.record.record import KINDS, SYMBOLS, AccuracyRecord, AnyRecord, BenchmarkRecord, SmokeRecord, read, write, write_whole
 from ivit_helpers.record.rows import Check
 from ivit_helpers.record.session import watch
 
@@ -31,7 +32,9 @@ R = TypeVar("R", SmokeRecord, BenchmarkRecord, AccuracyRecord)
 class Run(Generic[R]):
     """A record in the making. It is on the disk from the first moment and after every step, so a killed run leaves what it had."""
 
-    def __init__(self, record: R, folder: Path, locked: RunFolder | None = None) -> None:
+    def __init__(self, record: R, folder: Path, locked: RunFolder | None = None, first_cell: int | None = None) -> None:
+        self.first_cell = first_cell
+        """The number of the cell that began it, in IPython"""
         self.folder = folder
         self.record: R = record
         self._locked = locked
@@ -44,9 +47,16 @@ class Run(Generic[R]):
         return self.folder / f"{self.record.notebook}.json"
 
     def save(self) -> None:
-        """Bring the record on the disk up to date."""
+        """Bring the record on the disk up to date. Raises InputError where another run has used the folder since this one ended."""
+        self._keep_the_folder()
         self.record.seconds = round(time.perf_counter() - self._began, 3)
         write(self.record, self.path)
+
+    def _keep_the_folder(self) -> None:
+        """A cell that runs again after the conclusion writes only where no other run has been."""
+        if self._locked and self._locked.reopen() and not (self.path.is_file() and read(self.path).id == self.record.id):
+            self._locked.close()
+            raise InputError(f"Another run has used {self.folder} since this one ended: run the cells again from the set-up cell on.")
 
     def note(self, **parts: Any) -> None:
         """Set parts of the record, for example `run.note(rows=rows)`."""
@@ -75,6 +85,7 @@ class Run(Generic[R]):
 
     def table(self, name: str, frame: "pd.DataFrame") -> "pd.DataFrame":
         """Keep a table beside the record, as <notebook>_<name>.csv with the run's id in a column; returns it, to be shown."""
+        self._keep_the_folder()
         file = f"{self.record.notebook}_{name}.csv"
         content = frame.assign(run=self.record.id).to_csv(index=False).encode("utf-8", "backslashreplace")
         write_whole(self.folder / file, content)
@@ -136,8 +147,7 @@ def start(asked: Parameters) -> Any:
     record = new_record(notebook_of(type(asked)), asked.model_dump(), batch or new_id())
     record.batch = bool(batch)
     record.provenance = provenance(asked)
-    watch(asked)
-    return Run(record, locked.path if locked else Path(asked.out), locked)
+    return Run(record, locked.path if locked else Path(asked.out), locked, watch(asked))
 
 
 def new_id() -> str:

@@ -15,15 +15,18 @@ def changed(read: Mapping[str, Any], namespace: Mapping[str, Any]) -> str:
     return f"Changed since the parameters were read: {'; '.join(values)}. Run the cells again from the set-up cell on." if values else ""
 
 
-def watch(asked: Parameters) -> None:
-    """From now on, say after every cell of this kernel when a parameter is not what the run uses. Outside IPython, do nothing."""
+def watch(asked: Parameters) -> int | None:
+    """From now on, say after every cell of this kernel when a parameter is not what the run uses. Outside IPython, do nothing.
+
+    Returns the number of the cell that is being executed, as in `In`; None outside IPython.
+    """
     try:
         from IPython import get_ipython
     except ModuleNotFoundError:
-        return
+        return None
     shell = get_ipython()
     if shell is None:
-        return
+        return None
     read = {name: shell.user_ns[name] for name in type(asked).model_fields if name in shell.user_ns}
 
     def say(_result: object = None) -> None:
@@ -35,3 +38,4 @@ def watch(asked: Parameters) -> None:
         shell.events.unregister("post_run_cell", getattr(shell, HOOK))
     setattr(shell, HOOK, say)
     shell.events.register("post_run_cell", say)
+    return len(shell.user_ns["In"]) - 1

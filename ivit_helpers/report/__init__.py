@@ -3,11 +3,12 @@
 from ivit_helpers.report.ending import stoppable
 from ivit_helpers.report.execute import check_sockets, run_notebook
 from ivit_helpers.report.figure import LIGHT, Figure, Gallery, SideBySide, Theme, Together, draw
+from ivit_helpers.report.progress import tell
 from ivit_helpers.report.session import conclude
 from ivit_helpers.report.table import NOTHING, Facts, Table, facts, number
 
 __all__ = [
     "LIGHT", "NOTHING", "Facts", "Figure", "Gallery", "SideBySide", "Table", "Theme", "Together", "check_sockets", "conclude",
     "draw", "facts", "number",
-    "run_notebook", "stoppable",
+    "run_notebook", "stoppable", "tell",
 ]  # fmt: skip

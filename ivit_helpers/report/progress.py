@@ -1,9 +1,26 @@
-"""Progress bars where there is no terminal: a line now and then in place of one that is rewritten."""
+"""What a run says while it runs: where there is no terminal, a line now and then in place of a progress bar that is rewritten."""
 
+import os
 import time
+from contextlib import suppress
 from typing import TextIO
 
 EVERY_SECONDS = 10.0
+
+
+def tell(text: str, stream: TextIO) -> None:
+    """Write text at once. Where nobody can read it (a closed pipe, a full disk) it is dropped, and so is all that follows.
+
+    What a run says is also in its record and its page, so the run goes on.
+    """
+    with suppress(OSError):
+        try:
+            stream.write(text)
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 class ProgressLines:
@@ -20,7 +37,7 @@ class ProgressLines:
     def write(self, text: str) -> None:
         """Take more text, in pieces of any size."""
         if self.stream.isatty():
-            self.stream.write(text)
+            tell(text, self.stream)
             return
         *lines, rest = (self._state + text).split("\n")
         for line in lines:
@@ -32,11 +49,11 @@ class ProgressLines:
 
     def _emit(self, line: str) -> None:
         if line:
-            self.stream.write(line + "\n")
+            tell(line + "\n", self.stream)
             self._written = time.monotonic()
 
     def flush(self) -> None:
-        self.stream.flush()
+        """Do nothing: every line is flushed when it is written."""
 
 
 def last_state(line: str) -> str:

@@ -114,3 +114,17 @@ def test_an_earlier_run_is_filed_under_the_time_of_its_last_file(tmp_path):
     os.utime(tmp_path / "smoke.json", (0, 86_400))
     assert time.gmtime(86_400).tm_year == 1970
     assert folder.RunFolder(SmokeParameters(out=str(tmp_path))).set_aside.name == "19700102T000000Z"
+
+
+def test_a_run_that_has_ended_writes_nothing_where_another_run_has_been(tmp_path):
+    asked = SmokeParameters(out=str(tmp_path))
+    first = start(asked)
+    first.finish("one")
+    first.close()
+    first.caveat("a cell that runs again")
+    first.close()
+    second = start(asked)
+    second.close()
+    with pytest.raises(InputError, match="Another run has used"):
+        first.finish("again")
+    assert read(tmp_path / "smoke.json").id == second.record.id

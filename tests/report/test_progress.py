@@ -1,6 +1,7 @@
 """Progress bars without a terminal."""
 
 import io
+import os
 
 from ivit_helpers.report import progress
 from ivit_helpers.report.progress import ProgressLines
@@ -37,3 +38,13 @@ def test_other_lines_are_passed_on_at_once(monkeypatch):
 
 def test_a_terminal_gets_what_was_written(monkeypatch):
     assert written(BAR, 5, monkeypatch, terminal=True) == "".join(BAR)
+
+
+def test_a_reader_who_has_gone_does_not_end_what_is_written():
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        lines = ProgressLines(stream)
+        lines.write("first\n")
+        lines.write("second\n")
+        progress.tell("third\n", stream)
