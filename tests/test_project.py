@@ -2,16 +2,21 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from packaging.requirements import Requirement
 
+from ivit_helpers.__main__ import main
 from ivit_helpers.record import parameters
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
 README = (ROOT / "README.md").read_text()
+PAGES = {path.name: path.read_text("utf-8") for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]}
+COMMANDS = sorted({line.split("  #")[0].strip() for text in PAGES.values() for line in re.findall(r"^    (ivit .*)$", text, re.MULTILINE)})
 
 
 def listed(name):
@@ -49,12 +54,37 @@ def test_only_the_device_wing_names_torch_npu_or_a_device_type():
         assert path.parent.name == "device" or not naming, (path, naming)
 
 
-def test_everything_the_readme_names_is_there():
-    for path in re.findall(r"`((?:ivit_helpers|notebooks|data|tests|reports)/[\w./-]+)`", README):
-        assert (ROOT / path).exists(), path
+def test_everything_that_the_documents_name_is_there():
+    for page, text in PAGES.items():
+        for path in re.findall(r"`((?:ivit_helpers|notebooks|data|tests|reports|docs|tools)/[\w./-]+)`", text):
+            assert (ROOT / path).exists() or "NAME" in path or path == "reports/index.html", (page, path)
+        for link in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert any((folder / link).exists() for folder in (ROOT, ROOT / "docs")), (page, link)
+
+
+def test_every_parameter_is_described():
     for kind in parameters.NOTEBOOKS.values():
         for name in kind.model_fields:
-            assert f"`{name}`" in README, name
+            assert f"`{name}`" in PAGES["parameters.md"], name
+
+
+def test_the_readme_is_read_in_one_sitting():
+    assert len(README.splitlines()) <= 120
+    assert len(PAGES["README.zh.md"].splitlines()) <= 120
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_in_the_documents_is_one_that_the_program_takes(command):
+    """Bad input would end with 2 before anything starts; the runs themselves are other tests' business."""
+    program, verb, *words = shlex.split(command)
+    options = [words[place + 1] for place, word in enumerate(words) if word == "-p"]
+    names = [word for word in words if word in parameters.MODEL_NOTEBOOKS]
+    known = CliRunner().invoke(main, [verb, "--help"])
+    assert program == "ivit"
+    assert known.exit_code == 0
+    assert all(word in known.output for word in words if word.startswith("--"))
+    if verb in {"run", "check"}:
+        parameters.share_out(names or list(parameters.MODEL_NOTEBOOKS), parameters.parse(options))
 
 
 def test_the_data_folder_stays_small():
