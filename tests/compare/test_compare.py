@@ -145,6 +145,15 @@ def test_a_single_window_cannot_be_judged(benchmark, compared):
     assert (speed.outcome, speed.low) == ("not judged", None)
 
 
+def test_a_machine_that_was_busy_hides_every_change_and_the_verdict_says_so(benchmark, compared):
+    busy = Check(name="the machine was quiet", status="skipped", detail="other processes took 80% of all cores' time", deciding=True)
+    found = compared(benchmark(row(50)), benchmark(row(500), checks=[PASSED, busy]))
+    assert found.status == "not_judged"
+    assert "none of 1 speeds: the machine was busy in the later run: other processes took 80%" in found.verdict
+    card = busy.model_copy(update={"deciding": False})  # on an accelerator the host's other work does not count
+    assert worse(compared(benchmark(row(50)), benchmark(row(500), checks=[PASSED, card])))
+
+
 def test_a_configuration_that_fails_now_is_worse_and_one_that_cannot_be_done_here_is_only_listed(benchmark, compared):
     before = benchmark(row(50), row(10, 8, "graph"))
     after = benchmark(
@@ -169,7 +178,7 @@ def test_runs_of_two_networks_are_not_judged(benchmark, compared):
     other = MODEL.model_copy(update={"flops_per_image": 10**12, "name": "another"})
     found = compared(benchmark(row(50)), benchmark(row(5000), model=other))
     assert found.status == "not_judged"
-    assert "no figure of one run can be compared" in found.verdict
+    assert "Not judged: no figure of one run can be compared: no figure is in two runs" in found.verdict
     assert "another network (InternViT-made and another)" in found.unmatched[0].why
     assert found.model_name == "InternViT-made, another"
 
