@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from ivit_helpers import report
 from ivit_helpers.__main__ import main
 from ivit_helpers.errors import ChecksFailed, InputError
 from ivit_helpers.paths import REPORTS
@@ -261,6 +262,16 @@ def test_without_tables_a_difference_outside_its_interval_is_worse_and_one_withi
     assert answers_of(compared(before, answered(tmp_path / "c", 300, table=False))).outcome == "worse"
 
 
+def test_images_that_are_not_scored_any_more_are_worse_whatever_the_others_say(tmp_path, compared):
+    before, after = answered(tmp_path / "a", 360), answered(tmp_path / "b", 360)
+    record = json.loads((after / "accuracy.json").read_text())
+    record["rows"][0] |= {"scored": 397, "unreadable": 3}
+    (after / "accuracy.json").write_text(json.dumps(record))
+    found = answers_of(compared(before, after))
+    assert found.outcome == "worse"
+    assert found.detail.startswith("3 of 400 images are not scored any more")
+
+
 def test_a_random_head_claims_nothing(tmp_path, compared):
     runs = [answered(tmp_path / name, right) for name, right in (("a", 360), ("b", 100))]
     for folder in runs:
@@ -309,6 +320,14 @@ def test_a_renamed_record_and_a_folder_are_the_same_run(benchmark, tmp_path):
     assert read_run(str(renamed)).records["benchmark"].id == "0"
 
 
+def test_a_page_is_the_run_whose_record_it_carries(benchmark, tmp_path, monkeypatch):
+    path = benchmark(row(50))
+    page = path.with_suffix(".html")
+    page.write_text("<html></html>")
+    monkeypatch.setattr(report, "record_in", lambda asked: read(path) if asked == page else None, raising=False)
+    assert read_run(str(page)).records["benchmark"] == read(path)
+
+
 @pytest.mark.slow
 def test_the_command_says_how_it_ended_and_leaves_a_page(benchmark, tmp_path):
     before = benchmark(row(50))
@@ -318,5 +337,5 @@ def test_the_command_says_how_it_ended_and_leaves_a_page(benchmark, tmp_path):
     ):
         done = CliRunner().invoke(main, ["compare", str(before), str(after), "--out", str(tmp_path / f"out{code}")])
         assert (done.exit_code, words in done.output) == (code, True), done.output
-        assert "times as fast as the first run" in (tmp_path / f"out{code}" / "compare.html").read_text()
+        assert "Times as fast as the first run" in (tmp_path / f"out{code}" / "compare.html").read_text()
         assert read(tmp_path / f"out{code}" / "compare.json").provenance.command == f"ivit compare {before} {after}"
