@@ -103,9 +103,9 @@ def _contents(loaded: Sequence[ModelRecord], records: Sequence[ModelRecord], lan
 def _front(model: ModelFacts, records: Sequence[ModelRecord], language: Language) -> dict[str, Any]:
     """What the hubs read; JSON is YAML too. A licence and a base model are given for published models only."""
     known = repository(model.name)
-    kinds = dict.fromkeys(str(record.environment.get("device_type") or record.parameters.get("device")) for record in records)
+    kinds = [word for kind in reading.kinds(records) for word in (kind.kind, kind.family) if word]
     task = "image-classification" if model.head_is_trained else "image-feature-extraction"
-    tags = ["internvit", "vision", *kinds, *(["ascend"] if "npu" in kinds else []), model.dtype]
+    tags = ["internvit", "vision", *kinds, model.dtype]
     return {
         **({"license": known["license"]} if "license" in known else {}),
         "pipeline_tag": task,
@@ -120,10 +120,10 @@ def _commands(records: Sequence[ModelRecord]) -> dict[str, Any]:
     """How to check, to look at one image, to repeat these runs, and to install."""
     first = records[0].parameters
     words = shlex.join(word for name in ("model", "device") if name in first for word in ("-p", f"{name}={first[name]}"))
-    kinds = {str(record.environment.get("device_type")) for record in records}
+    extras = ",".join(kind.package_extra for kind in reading.kinds(records) if kind.package_extra)
     return {
         "check": f"ivit check {words}",
         "image": f"ivit run smoke {words} -p image_path=IMAGE",
         "runs": list(dict.fromkeys(record.provenance.command for record in records if record.provenance)),
-        "install": "pip install -e '.[npu]'" if "npu" in kinds else "pip install -e .",
+        "install": f"pip install -e '.[{extras}]'" if extras else "pip install -e .",
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ivit_helpers.device import Device, kind_named
 from ivit_helpers.record import ModelRecord
 from ivit_helpers.report import facts
 
@@ -13,6 +14,12 @@ def status_of(records: Sequence[ModelRecord], check: str) -> str:
     """The worst outcome of a check in some records, or "missing"."""
     found = {one.status for record in records for one in record.checks if one.name == check}
     return next((status for status in ("failed", "skipped", "passed") if status in found), "missing")
+
+
+def kinds(records: Sequence[ModelRecord]) -> list[type[Device]]:
+    """The kinds of device of some records, each once; without kinds that are not known here."""
+    names = dict.fromkeys(str(record.environment.get("device_type", "")) for record in records)
+    return [kind for name in names if (kind := kind_named(name))]
 
 
 def packages(record: ModelRecord) -> dict[str, str]:

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ivit_helpers.card.reading import ON_DEVICE, readable, status_of
+from ivit_helpers.card.reading import ON_DEVICE, kinds, readable, status_of
 from ivit_helpers.record import AccuracyRecord, AccuracyRow, BenchmarkRecord, ModelFacts, ModelRecord, SmokeRecord, TimingRow
 from ivit_helpers.report import NOTHING, number
 
@@ -174,21 +174,17 @@ class Tables:
         """What the runs were seen to take, beside what the machine had."""
         loads = [record.model for record in records if record.model]
         rows = [row for record in records if not isinstance(record, AccuracyRecord) for row in record.rows]
-        on_card = [record.environment.get("device_type") != "cpu" and record.environment.get("device_type") for record in records]
+        on_card = any(not kind.uses_host_memory for kind in kinds(records))
         peaks = [row.peak_memory_bytes for row in rows if row.peak_memory_bytes]
         host = [model.load_host_peak_bytes for model in loads if model.load_host_peak_bytes]
-        card = [*peaks, *(model.load_device_peak_bytes for model in loads if model.load_device_peak_bytes)] if any(on_card) else []
+        card = [*peaks, *(model.load_device_peak_bytes for model in loads if model.load_device_peak_bytes)] if on_card else []
         described = records[0].environment
         return [
             [self.text("cards"), self.text("one"), self.text("one")],
-            *(
-                [[self.text("device_memory"), self._bytes(card), self._bytes([described.get("device_memory_bytes")])]]
-                if any(on_card)
-                else []
-            ),
+            *([[self.text("device_memory"), self._bytes(card), self._bytes([described.get("device_memory_bytes")])]] if on_card else []),
             [
                 self.text("host_memory"),
-                self._bytes(host if any(on_card) else host + peaks),
+                self._bytes(host if on_card else host + peaks),
                 self._bytes([described.get("host_memory_bytes")]),
             ],
         ]
@@ -199,8 +195,7 @@ class Tables:
 
     def ladder(self, records: Sequence[ModelRecord]) -> list[str]:
         """What to try, one after the other, when a forward pass fails."""
-        is_npu = any(record.environment.get("device_type") == "npu" for record in records)
-        look = "`npu-smi info`, `ivit check`" if is_npu else "`ivit check`"
+        look = ", ".join(f"`{command}`" for command in [*(kind.status_command for kind in kinds(records)), "ivit check"] if command)
         return [
             self.text("step_again"),
             self.text("step_device", command=look),

@@ -21,6 +21,7 @@ def label(row: CompareRow) -> str:
 def speed_changes(rows: Sequence[CompareRow]) -> Figure:
     """How many times as fast as the first run every configuration is, with its 95 % interval, and the band that is ignored."""
     shown = [row for row in rows if row.change is not None]
+    several = len({row.run for row in shown}) > 1
 
     def plot(axes: Axes, theme: Theme) -> None:
         axes.axvspan(1 / (1 + THRESHOLD), 1 + THRESHOLD, color=theme.faint, alpha=0.5, linewidth=0)
@@ -30,7 +31,7 @@ def speed_changes(rows: Sequence[CompareRow]) -> Figure:
             if row.low is not None and row.high is not None:
                 axes.plot([row.low, row.high], [place, place], color=colour, linewidth=2)
             axes.plot([change], [place], "s" if row.outcome == "worse" else "o", color=colour)
-        axes.set_yticks(range(len(shown)), [f"{label(row)}, run {row.run + 1}" for row in shown], fontsize=7.5)
+        axes.set_yticks(range(len(shown)), [label(row) + (f", run {row.run + 1}" if several else "") for row in shown], fontsize=7.5)
         axes.invert_yaxis()
         axes.set_xlabel("times as fast as the first run")
 

@@ -62,7 +62,10 @@ def _compare(run: CompareRun, kind: str, rows: Sequence[CompareRow], check: str)
     worse = [row for row in rows if row.outcome == "worse"]
     judged = [row for row in rows if row.outcome != "not judged"]
     some = "; ".join(map(in_words, worse[:NAMED])) + (f"; and {len(worse) - NAMED} more" if len(worse) > NAMED else "")
-    detail = f"{len(worse)} of {len(judged)}: {some}" if worse else f"none of {len(judged)}" if judged else "nothing to compare"
+    unjudged = [row for row in rows if row.outcome == "not judged"]
+    detail = f"{len(worse)} of {len(judged)}: {some}" if worse else f"none of {len(judged)}" if judged else "none is in two runs"
+    if unjudged:
+        detail += f"; {len(unjudged)} could not be judged ({unjudged[0].name}: {unjudged[0].detail})"
     run.check(check, not worse if judged else None, detail)
     return list(rows)
 
@@ -177,10 +180,16 @@ def history(record: CompareRecord) -> Figure | Table:
 
 
 def judge(run: CompareRun) -> None:
-    """Check that the question could be answered at all: that a speed, an accuracy or an error is in two runs."""
-    judged = [row for row in run.record.rows if row.kind != "ending" and row.outcome != "not judged"]
-    detail = f"{len(judged)} figures are in two runs" if judged else "no figure of one run can be compared with one of another run"
-    run.check("something was compared", bool(judged) or None, detail, deciding=True)
+    """Check that the question could be answered: that a figure could be compared, and a speed where two runs have speeds."""
+    found = [row for row in run.record.rows if row.kind != "ending"]
+    judged, speeds = [row for row in found if row.outcome != "not judged"], [row for row in found if row.kind == "speed"]
+    detail = f"{len(judged)} figures of {len(found)} that are in two runs"
+    if speeds and not any(row in judged for row in speeds):
+        run.check("the runs can be compared", None, f"none of {len(speeds)} speeds: {speeds[0].detail}", deciding=True)
+    else:
+        some = bool(judged) or None
+        reason = found[0].detail if found else "no figure is in two runs"
+        run.check("the runs can be compared", some, detail if some else f"no figure of one run can be compared: {reason}", deciding=True)
 
 
 def in_words(row: CompareRow) -> str:

@@ -6,7 +6,7 @@ The rest of the project never names a device type. A new device is a subclass of
 
 from typing import TYPE_CHECKING, Any
 
-from ivit_helpers.device.selection import batch_environment, may_be_wanted, may_start_a_driver, select
+from ivit_helpers.device.selection import batch_environment, kind_named, may_be_wanted, may_start_a_driver, select
 
 if TYPE_CHECKING:
     from ivit_helpers.device.cpu import host, host_peak, reset_host_peak
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Compiled", "Device", "Graphed", "Prepared", "batch_environment", "describe", "dtype_name", "host", "host_peak",
-    "is_out_of_memory", "may_be_wanted", "may_start_a_driver", "replays", "reset_host_peak", "select",
+    "is_out_of_memory", "kind_named", "may_be_wanted", "may_start_a_driver", "replays", "reset_host_peak", "select",
 ]  # fmt: skip
 
 _NEEDS_TORCH = {

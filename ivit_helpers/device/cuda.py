@@ -15,6 +15,7 @@ class CUDA(Device):
     """One NVIDIA card."""
 
     kind = "cuda"
+    status_command = "nvidia-smi"
     # Data sheets, without sparsity.
     peaks: ClassVar[Mapping[str, Mapping[str, float]]] = {
         "A100": {"data sheet": 312.0},

@@ -49,6 +49,12 @@ class Device:
     kind: ClassVar[str]
     """What users call this kind of device, e.g. "npu" """
     uses_host_memory: ClassVar[bool] = False
+    family: ClassVar[str] = ""
+    """The vendor's name for such devices, by which hubs list models; empty for none"""
+    status_command: ClassVar[str] = ""
+    """The vendor's command that shows whether the device is well; empty where there is none"""
+    package_extra: ClassVar[str] = ""
+    """The extra of this project that brings the software of the device; empty where it needs none"""
     peaks: ClassVar[Mapping[str, Mapping[str, float]]] = {}
     """Dense 16-bit matrix peaks in TFLOP/s, by their source, for each device name. The longest key that a name contains counts"""
     bandwidths: ClassVar[Mapping[str, float]] = {}

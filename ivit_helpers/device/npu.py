@@ -43,6 +43,7 @@ class NPU(Device):
     """One Ascend card."""
 
     kind = "npu"
+    family, status_command, package_extra = "ascend", "npu-smi info", "npu"
     # Cube units, then the marketed total (source: torchtitan-npu's table).
     peaks: ClassVar[Mapping[str, Mapping[str, float]]] = {
         "Ascend910B1": {"cube": 373.9, "marketed": 400.0},

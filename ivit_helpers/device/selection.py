@@ -37,6 +37,11 @@ def _class(name: str) -> "type[Device]":
     return found
 
 
+def kind_named(name: str) -> "type[Device] | None":
+    """The class of a kind of device, without opening one; None for a kind that is not known here."""
+    return _class(name) if name in _classes() else None
+
+
 def select(wanted: str) -> "Device":
     """The device that the `device` parameter names: "auto" (npu, then cuda, then cpu), or a name with or without an index, as "npu:1".
 

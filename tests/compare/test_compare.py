@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from ivit_helpers import report
 from ivit_helpers.__main__ import main
 from ivit_helpers.errors import ChecksFailed, InputError
 from ivit_helpers.paths import REPORTS
@@ -145,6 +146,15 @@ def test_a_single_window_cannot_be_judged(benchmark, compared):
     assert (speed.outcome, speed.low) == ("not judged", None)
 
 
+def test_a_machine_that_was_busy_hides_every_change_and_the_verdict_says_so(benchmark, compared):
+    busy = Check(name="the machine was quiet", status="skipped", detail="other processes took 80% of all cores' time", deciding=True)
+    found = compared(benchmark(row(50)), benchmark(row(500), checks=[PASSED, busy]))
+    assert found.status == "not_judged"
+    assert "none of 1 speeds: the machine was busy in the later run: other processes took 80%" in found.verdict
+    card = busy.model_copy(update={"deciding": False})  # on an accelerator the host's other work does not count
+    assert worse(compared(benchmark(row(50)), benchmark(row(500), checks=[PASSED, card])))
+
+
 def test_a_configuration_that_fails_now_is_worse_and_one_that_cannot_be_done_here_is_only_listed(benchmark, compared):
     before = benchmark(row(50), row(10, 8, "graph"))
     after = benchmark(
@@ -169,7 +179,7 @@ def test_runs_of_two_networks_are_not_judged(benchmark, compared):
     other = MODEL.model_copy(update={"flops_per_image": 10**12, "name": "another"})
     found = compared(benchmark(row(50)), benchmark(row(5000), model=other))
     assert found.status == "not_judged"
-    assert "no figure of one run can be compared" in found.verdict
+    assert "Not judged: no figure of one run can be compared: no figure is in two runs" in found.verdict
     assert "another network (InternViT-made and another)" in found.unmatched[0].why
     assert found.model_name == "InternViT-made, another"
 
@@ -252,6 +262,16 @@ def test_without_tables_a_difference_outside_its_interval_is_worse_and_one_withi
     assert answers_of(compared(before, answered(tmp_path / "c", 300, table=False))).outcome == "worse"
 
 
+def test_images_that_are_not_scored_any_more_are_worse_whatever_the_others_say(tmp_path, compared):
+    before, after = answered(tmp_path / "a", 360), answered(tmp_path / "b", 360)
+    record = json.loads((after / "accuracy.json").read_text())
+    record["rows"][0] |= {"scored": 397, "unreadable": 3}
+    (after / "accuracy.json").write_text(json.dumps(record))
+    found = answers_of(compared(before, after))
+    assert found.outcome == "worse"
+    assert found.detail.startswith("3 of 400 images are not scored any more")
+
+
 def test_a_random_head_claims_nothing(tmp_path, compared):
     runs = [answered(tmp_path / name, right) for name, right in (("a", 360), ("b", 100))]
     for folder in runs:
@@ -300,6 +320,14 @@ def test_a_renamed_record_and_a_folder_are_the_same_run(benchmark, tmp_path):
     assert read_run(str(renamed)).records["benchmark"].id == "0"
 
 
+def test_a_page_is_the_run_whose_record_it_carries(benchmark, tmp_path, monkeypatch):
+    path = benchmark(row(50))
+    page = path.with_suffix(".html")
+    page.write_text("<html></html>")
+    monkeypatch.setattr(report, "record_in", lambda asked: read(path) if asked == page else None, raising=False)
+    assert read_run(str(page)).records["benchmark"] == read(path)
+
+
 @pytest.mark.slow
 def test_the_command_says_how_it_ended_and_leaves_a_page(benchmark, tmp_path):
     before = benchmark(row(50))
@@ -309,5 +337,5 @@ def test_the_command_says_how_it_ended_and_leaves_a_page(benchmark, tmp_path):
     ):
         done = CliRunner().invoke(main, ["compare", str(before), str(after), "--out", str(tmp_path / f"out{code}")])
         assert (done.exit_code, words in done.output) == (code, True), done.output
-        assert "times as fast as the first run" in (tmp_path / f"out{code}" / "compare.html").read_text()
+        assert "Times as fast as the first run" in (tmp_path / f"out{code}" / "compare.html").read_text()
         assert read(tmp_path / f"out{code}" / "compare.json").provenance.command == f"ivit compare {before} {after}"
