@@ -2,9 +2,11 @@
 
 from ivit_helpers.report.ending import stoppable
 from ivit_helpers.report.execute import check_sockets, run_notebook
-from ivit_helpers.report.figure import LIGHT, Figure, Gallery, SideBySide, Theme, Together, draw
+from ivit_helpers.report.figure import Figure, SideBySide, Together, draw
+from ivit_helpers.report.gallery import Gallery
 from ivit_helpers.report.session import conclude
 from ivit_helpers.report.table import NOTHING, Facts, Table, facts, number
+from ivit_helpers.report.theme import LIGHT, Theme
 
 __all__ = [
     "LIGHT", "NOTHING", "Facts", "Figure", "Gallery", "SideBySide", "Table", "Theme", "Together", "check_sockets", "conclude",
