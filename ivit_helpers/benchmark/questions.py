@@ -32,7 +32,7 @@ from ivit_helpers.measure import (
     sweep,
     watched,
 )
-from ivit_helpers.record import BenchmarkParameters, BenchmarkRecord, BenchmarkRow, Ratio, Run
+from ivit_helpers.record import BenchmarkParameters, BenchmarkRecord, BenchmarkRow, Ratio, Run, best
 from ivit_helpers.report import Facts, Table, Together, facts
 from ivit_helpers.weights import Loaded
 
@@ -220,13 +220,6 @@ def _ratio(one: Series, baseline: Series | None) -> Ratio | None:
     drawn = np.median(np.random.default_rng(0).choice(rounds, (RESAMPLES, len(rounds))), axis=1)
     least, most = np.percentile(drawn, [2.5, 97.5]).tolist()
     return Ratio(baseline=baseline.implementation, median=median, low=min(low, least), high=max(high, most), n=len(rounds))
-
-
-def best(rows: Sequence[BenchmarkRow]) -> BenchmarkRow | None:
-    """The fastest row of the first implementation that was measured."""
-    measured = [row for row in rows if row.was_measured]
-    first = [row for row in measured if row.implementation == measured[0].implementation]
-    return max(first, key=lambda row: row.images_per_s or 0, default=None)
 
 
 def headline(rows: Sequence[BenchmarkRow]) -> str:

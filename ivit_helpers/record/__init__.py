@@ -14,14 +14,18 @@ from ivit_helpers.record.parameters import (
     share_out,
 )
 from ivit_helpers.record.record import (
+    LARGEST,
     RAN_TO_ITS_END,
     SYMBOLS,
     AccuracyRecord,
     AnyRecord,
     BenchmarkRecord,
     SmokeRecord,
+    best,
+    content_of,
     json_schema,
     read,
+    read_content,
     write,
     write_whole,
 )
@@ -45,6 +49,7 @@ from ivit_helpers.record.rows import (
 from ivit_helpers.record.run import RUN_ID, Conclusion, Run, new_id, new_record, start
 
 __all__ = [
+    "LARGEST",
     "NOTEBOOKS",
     "OUTCOMES",
     "RAN_TO_ITS_END",
@@ -75,7 +80,9 @@ __all__ = [
     "SmokeRow",
     "TimingRow",
     "Transfer",
+    "best",
     "check_folder",
+    "content_of",
     "described",
     "is_used",
     "json_schema",
@@ -85,6 +92,7 @@ __all__ = [
     "parse",
     "question",
     "read",
+    "read_content",
     "share_out",
     "start",
     "write",

@@ -8,8 +8,9 @@ from nbformat import NotebookNode
 
 from ivit_helpers.errors import ChecksFailed
 from ivit_helpers.paths import NOTEBOOKS
-from ivit_helpers.record import AnyRecord, Run
+from ivit_helpers.record import AnyRecord, Conclusion, Run
 from ivit_helpers.report.page import SET_UP, write_report
+from ivit_helpers.report.theme import styled
 
 RENDERED_LATER = "IVIT_RENDERED_LATER"
 """Set for kernels whose page is made from the executed notebook when they have ended"""
@@ -24,7 +25,7 @@ def conclude(run: "Run[Any]", headline: str) -> None:
     from IPython.display import display
 
     conclusion = run.finish(headline)
-    display(conclusion)  # type: ignore[no-untyped-call]
+    display(_Shown(conclusion))  # type: ignore[no-untyped-call]
     if RENDERED_LATER not in os.environ:
         page = run.folder / f"{run.record.notebook}.html"
         write_report(run.record, _session_notebook(run.record), page)
@@ -32,6 +33,19 @@ def conclude(run: "Run[Any]", headline: str) -> None:
     run.close()
     if conclusion.record.status == "failed":
         raise ChecksFailed(conclusion.record.ending)
+
+
+class _Shown:
+    """A conclusion with the style that a notebook lacks."""
+
+    def __init__(self, conclusion: Conclusion) -> None:
+        self.conclusion = conclusion
+
+    def __repr__(self) -> str:
+        return repr(self.conclusion)
+
+    def _repr_html_(self) -> str:
+        return styled(self.conclusion._repr_html_())
 
 
 def _session_notebook(record: AnyRecord) -> NotebookNode:

@@ -101,7 +101,7 @@ def targets(points: Sequence[Point], words: Sequence[Sequence[str]], width: floa
         tip = "".join(f'<tspan x="{place:.0f}" y="{first + 11 * number:.0f}">{escape(line)}</tspan>' for number, line in enumerate(lines))
         series = "" if point.series is None else f" s{point.series}"
         found.append(
-            f'<g class="point{series}" tabindex="0" role="img" aria-label="{name}"><title>{name}</title>'
+            f'<g class="point{series}" tabindex="0" role="img"><title>{name}</title>'
             f'<rect x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{high:.1f}" rx="3"/>'
             f'<text class="tip" text-anchor="{anchor}" aria-hidden="true">{tip}</text></g>'
         )

@@ -11,6 +11,8 @@ from pydantic import BaseModel
 from ivit_helpers.report.theme import styled
 
 NOTHING = "–"
+MOST_COLUMNS = 8
+"""Of a table that is shown as one on a screen of any width but a phone's"""
 _NUMBER = r"[+-−±]?[\d,]*\.?\d+(?:e[+-]?\d+|·10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)? ?%?|10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+"
 _NUMBERS = re.compile(rf"(?:{_NUMBER})(?: (?:to|of) (?:{_NUMBER}))?(?: \((?:{_NUMBER}) to (?:{_NUMBER})\))?")
 """A number, a range, a share, or a number with its interval"""
@@ -30,11 +32,13 @@ class Table:
     def _repr_html_(self) -> str:
         columns = [_column(str(name), [str(cell) for cell in self.frame.iloc[:, place]]) for place, name in enumerate(self.frame.columns)]
         heads = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind, _ in columns)
-        rows = zip(*([f"<td{kind}>{escape(cell) or NOTHING}</td>" for cell in cells] for _, kind, cells in columns), strict=True)
-        body = "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
-        caption = f"<caption>{escape(self.caption)}</caption>" if self.caption else ""
+        cells = [[f'<td{kind} data-label="{escape(name)}">{escape(cell)}</td>' for cell in of_column] for name, kind, of_column in columns]
+        body = "".join(f"<tr>{''.join(row)}</tr>" for row in zip(*cells, strict=True))
+        caption = f'<p class="caption">{escape(self.caption)}</p>' if self.caption else ""
+        name = f' aria-label="{escape(self.caption)}"' if self.caption else ""
+        wide = " wide" if len(columns) > MOST_COLUMNS else ""
         return styled(
-            f'<div class="scroll"><table class="data">{caption}<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+            f'{caption}<div class="scroll"><table class="data{wide}"{name}><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
         )
 
 
