@@ -63,7 +63,8 @@ def _run(folder: Path, paths: list[Path], root: Path) -> dict[str, Any]:
         dtype = found.model.dtype if found.model else ""
         for name, value in (("model", found.model_name), ("device", found.device_name), ("dtype", dtype)):
             run[name] = run[name] or value
-    return run | {"notebooks": notebooks, "caveats": list(caveats), "figures": figures}
+    red = any(one["status"] in {"failed", "incomplete"} for one in notebooks)
+    return run | {"red": red, "notebooks": notebooks, "caveats": list(caveats), "figures": figures}
 
 
 def _figures(record: AnyRecord, known: dict[str, str]) -> dict[str, str]:

@@ -65,7 +65,7 @@ def _of_benchmark(row: BenchmarkRow) -> list[KeyFigure]:
     found = _speed(row)
     if row.share_of_bound is not None and row.bound_images_per_s:
         found.append(
-            KeyFigure("share of the limit", said(100 * row.share_of_bound), "%", f"limit: {said(row.bound_images_per_s)} images/s")
+            KeyFigure("share of the limit", f"{100 * row.share_of_bound:.1f}", "%", f"limit: {said(row.bound_images_per_s)} images/s")
         )
     if row.ratio:
         within = f"95 %: {said(row.ratio.low)} to {said(row.ratio.high)}"

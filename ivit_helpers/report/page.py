@@ -89,8 +89,6 @@ def report_html(record: AnyRecord, notebook: NotebookNode, folder: Path | None =
         "record": record,
         "question": question(record.notebook),
         "symbol": SYMBOLS[record.status],
-        "ending": record.ending.removesuffix(f" {record.headline}."),
-        "headline": f"{record.headline}." if record.headline else "",
         "checks": Conclusion(record).checks,
         "symbols": SYMBOLS,
         "figures": key_figures(record),

@@ -36,10 +36,9 @@ class Table:
         body = "".join(f"<tr>{''.join(row)}</tr>" for row in zip(*cells, strict=True))
         caption = f'<p class="caption">{escape(self.caption)}</p>' if self.caption else ""
         name = f' aria-label="{escape(self.caption)}"' if self.caption else ""
-        wide = " wide" if len(columns) > MOST_COLUMNS else ""
-        return styled(
-            f'{caption}<div class="scroll"><table class="data{wide}"{name}><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
-        )
+        kind = "data wide" if len(columns) > MOST_COLUMNS else "data"
+        head = f"<thead><tr>{heads}</tr></thead>"
+        return styled(f'{caption}<div class="scroll"><table class="{kind}"{name}>{head}<tbody>{body}</tbody></table></div>')
 
 
 def _column(name: str, cells: list[str]) -> tuple[str, str, list[str]]:

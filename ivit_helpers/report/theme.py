@@ -81,4 +81,4 @@ def styled(content: str) -> str:
 
 def bare(html: str) -> str:
     """The same without its style, for a page that has it already."""
-    return html.replace(f"<style>{style()}</style>", "")
+    return re.sub(r'(<div class="ivit">)<style>[^<]*</style>', r"\1", html)

@@ -153,14 +153,14 @@ def test_the_cells_of_a_small_matrix_say_their_counts():
     assert titles == ["predicted: cat\ntrue: cat\n3 images", "predicted: cat\ntrue: dog\n1 images", "predicted: dog\ntrue: dog\n5 images"]
 
 
+RANDOM = np.random.default_rng(0).random((2, 50_000))
+
+
 @pytest.mark.parametrize(
     ("plot", "least"),
     [
-        (
-            lambda axes, theme: axes.scatter(np.random.default_rng(0).random(50_000), np.random.default_rng(1).random(50_000), label="d"),
-            5_000,
-        ),
-        (lambda axes, theme: axes.plot(np.random.default_rng(0).random(5_000), "o-", label="d"), 5_000),
+        (lambda axes, theme: axes.scatter(*RANDOM, label="dots"), 5_000),
+        (lambda axes, theme: axes.plot(RANDOM[0, :5_000], "o-", label="line"), 5_000),
         (lambda axes, theme: axes.imshow(np.eye(1000)), 1_000),
     ],
 )
