@@ -84,10 +84,11 @@ def confusion(frame: pd.DataFrame) -> Figure:
         counts = frame.to_numpy()
         off_diagonal = counts - np.diag(np.diag(counts))
         shown = axes.imshow(counts, aspect="auto", norm="asinh", interpolation="nearest", label="images")
+        shades = np.asarray(shown.norm(counts), float)
         axes.grid(visible=False)
         if len(frame) <= FEW_CLASSES:
             for i, j in np.argwhere(counts):
-                colour = theme.paper if shown.norm(counts[i, j]) > DARK_CELL else theme.ink
+                colour = theme.paper if shades[i, j] > DARK_CELL else theme.ink
                 weight = "bold" if off_diagonal[i, j] else "normal"
                 axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8.5, color=colour, fontweight=weight)
             axes.set_xticks(range(len(frame)), _short(frame.columns))

@@ -99,8 +99,9 @@ def draw(plot: Callable[[Axes, Theme], None], title: str, alt: str, height: floa
 
 def _settle(canvas: Canvas, axes: Axes) -> dict[str, list[Artist]]:
     """Fix where everything is: legend out, ticks readable, limits as they are; the artists of a series get its number as their gid."""
-    if axes.get_legend():
-        axes.get_legend().remove()
+    legend = axes.get_legend()
+    if legend:
+        legend.remove()
     for line in axes.lines:
         svg.thin(line)
     bottom, top = axes.get_ylim()

@@ -92,7 +92,7 @@ def few_dots(axes: Axes) -> list[PathCollection]:
     scatters = [one for one in axes.collections if isinstance(one, PathCollection)]
     counts = Counter[str]()
     for one in scatters:
-        counts[_label(one)] += len(one.get_offsets())
+        counts[_label(one)] += len(np.asarray(one.get_offsets()))
     return [one for one in scatters if counts[_label(one)] <= MOST_DOTS]
 
 
@@ -119,11 +119,9 @@ def _around(
     drawn = np.asarray(axes.transData.transform(places)) if len(places) else np.empty((0, 2))
     for number, ((x, y), (across, up)) in enumerate(zip(places, drawn, strict=True)):
         if np.isfinite([x, y, across, up]).all():
-            words = [_said(axes.xaxis, x), _said(axes.yaxis, y)]
-            words = [
-                word + (ranges[number] if number < len(ranges) else "") for word, ranges in zip(words, (x_ranges, y_ranges), strict=True)
-            ]
-            yield Point(series, *words, (across - RADIUS, height - up - RADIUS, 2 * RADIUS, 2 * RADIUS))
+            across_said = _said(axes.xaxis, x) + (x_ranges[number] if x_ranges else "")
+            up_said = _said(axes.yaxis, y) + (y_ranges[number] if y_ranges else "")
+            yield Point(series, across_said, up_said, (across - RADIUS, height - up - RADIUS, 2 * RADIUS, 2 * RADIUS))
 
 
 def _of_bars(axes: Axes, bars: BarContainer, numbers: dict[int, int], height: float) -> Iterator[Point]:
@@ -158,7 +156,7 @@ def _of_image(axes: Axes, image: AxesImage, height: float) -> Iterator[Point]:
 def _said(axis: Axis, value: float) -> str:
     """A value in the words of its axis: the label of the nearest tick where the ticks have labels of their own."""
     formatter, locator = axis.get_major_formatter(), axis.get_major_locator()
-    if not isinstance(locator, FixedLocator) or isinstance(formatter, Plain) or not len(locator.locs):
+    places = np.array(locator.tick_values(0, 0), float) if isinstance(locator, FixedLocator) else np.empty(0)
+    if isinstance(formatter, Plain) or not len(places):
         return said(float(value))
-    nearest = np.asarray(locator.locs, float)[np.argmin(np.abs(np.asarray(locator.locs, float) - value))]
-    return str(formatter(nearest))
+    return str(formatter(float(places[np.argmin(np.abs(places - value))])))

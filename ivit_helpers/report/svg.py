@@ -13,6 +13,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
 from matplotlib.path import Path
+from matplotlib.transforms import Affine2D
 
 from ivit_helpers.report.points import MOST, Point
 from ivit_helpers.report.theme import with_variables
@@ -152,7 +153,7 @@ def _face(artist: object) -> str:
 def _outline(line: Line2D) -> str:
     marker = MarkerStyle(line.get_marker())
     size = min(line.get_markersize(), 9.0)
-    path = marker.get_path().transformed(marker.get_transform().scale(size, -size).translate(13, 6))
+    path = marker.get_path().transformed(marker.get_transform() + Affine2D().scale(size, -size).translate(13, 6))
     letters = {Path.MOVETO: "M", Path.LINETO: "L", Path.CURVE3: "Q", Path.CURVE4: "C"}
     return "".join(
         "Z" if code == Path.CLOSEPOLY else letters[code] + " ".join(f"{value:.1f}" for value in places)
