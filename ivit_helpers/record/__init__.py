@@ -13,6 +13,7 @@ from ivit_helpers.record.parameters import (
     question,
     share_out,
 )
+from ivit_helpers.record.progress import Progress
 from ivit_helpers.record.record import (
     LARGEST,
     RAN_TO_ITS_END,
@@ -72,6 +73,7 @@ __all__ = [
     "Limits",
     "ModelFacts",
     "Parameters",
+    "Progress",
     "Ratio",
     "Run",
     "RunFolder",
