@@ -12,9 +12,13 @@ from PIL import Image
 from ivit_helpers.images import Decoder, ImageTransform, LabelledImages
 from ivit_helpers.model import PublishedAccuracy
 from ivit_helpers.record import AccuracyRow
-from ivit_helpers.report import LIGHT, Figure, Gallery, Theme, draw
+from ivit_helpers.report import Figure, Gallery, Theme, draw
 
 _TOPS: tuple[Literal[5, 1], ...] = (5, 1)
+FEW_CLASSES = 12
+"""Classes of a confusion matrix whose counts are written into its cells"""
+DARK_CELL = 0.5
+"""Share of the darkest shade from which on a count is written in the colour of the paper"""
 LONGEST = 32  # characters of a class name beside an axis, which needs the room for itself
 
 
@@ -23,23 +27,30 @@ def _short(names: Iterable[str]) -> list[str]:
     return [name if len(name) <= LONGEST else name[: LONGEST - 1] + "…" for name in names]
 
 
+def _side(percent: float) -> str:
+    """How text at a percentage is aligned so that it stays within the axis."""
+    return "right" if percent > 99 else "left" if percent < 1 else "center"
+
+
 def intervals(row: AccuracyRow, published: PublishedAccuracy | None = None) -> Figure:
     """Top-1 and top-5 with their 95 % intervals; published figures as labelled vertical marks."""
 
     def plot(axes: Axes, theme: Theme) -> None:
         for place, k in enumerate(_TOPS):
             middle, low, high = (100 * value for value in row.best(k))
-            axes.errorbar(middle, place, xerr=[[middle - low], [high - middle]], fmt="o", capsize=5, color=theme.series[0])
-            axes.annotate(f"{middle:.2f} %", (middle, place), textcoords="offset points", xytext=(0, 12), ha="center")
+            spread = [[middle - low], [high - middle]]
+            axes.errorbar(middle, place, xerr=spread, fmt="o", capsize=5, color=theme.series[0], label="measured", clip_on=False)
+            align = _side(middle)
+            axes.annotate(f"{middle:.2f} %", (middle, place), textcoords="offset points", xytext=(0, 12), ha=align, label="measured")
             if published:
                 there = 100 * published.best(k)
-                axes.plot(there, place, "|", markersize=20, markeredgewidth=2, color=theme.series[1])
-                axes.annotate(f"published {there:.2f} %", (there, place), textcoords="offset points", xytext=(0, -18), ha="center",
-                              color=theme.series[1], fontsize=8.5)  # fmt: skip
+                axes.plot(there, place, "|", markersize=20, markeredgewidth=2, color=theme.series[1], label="published", clip_on=False)
+                axes.annotate(f"{there:.2f} %", (there, place), textcoords="offset points", xytext=(0, -19), ha=_side(there),
+                              color=theme.series[1], fontsize=8.5, label="published")  # fmt: skip
         axes.set_yticks([0, 1], ["top-5", "top-1"])
         axes.set_ylim(-0.6, 1.6)
         low, high = axes.get_xlim()
-        axes.set_xlim(max(0, low - 1), min(101, high + 1))
+        axes.set_xlim(max(0, low - 1), min(100, high + 1))
         axes.set_xlabel(f"% of {row.scored:,} scored images, 95 % interval")
 
     alt = "; ".join("top{}: {:.2%}, 95 % interval {:.2%} to {:.2%}".format(k, *row.best(k)) for k in reversed(_TOPS))
@@ -54,9 +65,9 @@ def class_accuracy(frame: pd.DataFrame, most: int = 20) -> Figure:
     def plot(axes: Axes, theme: Theme) -> None:
         middle = 100 * shown["top1"]
         bars = [middle - 100 * shown["low"], 100 * shown["high"] - middle]
-        axes.errorbar(middle, range(len(shown)), xerr=np.abs(np.array(bars)), fmt="o", capsize=3, color=theme.series[0])
-        axes.set_yticks(range(len(shown)), _short(shown["class"]), parse_math=False)
-        axes.set_xlim(right=101)
+        axes.errorbar(middle, range(len(shown)), xerr=np.abs(np.array(bars)), fmt="o", capsize=3, color=theme.series[0], clip_on=False)
+        axes.set_yticks(range(len(shown)), _short(shown["class"]))
+        axes.set_xlim(left=max(0, 100 * shown["low"].min() - 2), right=100)
         axes.set_xlabel("top-1 (%), 95 % interval")
         axes.set_ylabel("class")
 
@@ -72,16 +83,16 @@ def confusion(frame: pd.DataFrame) -> Figure:
     def plot(axes: Axes, theme: Theme) -> None:
         counts = frame.to_numpy()
         off_diagonal = counts - np.diag(np.diag(counts))
-        axes.imshow(counts, cmap=theme.heat, aspect="auto", norm="asinh")
+        shown = axes.imshow(counts, aspect="auto", norm="asinh", interpolation="nearest", label="images")
+        shades = np.asarray(shown.norm(counts), float)
         axes.grid(visible=False)
-        if len(frame) <= 12:
+        if len(frame) <= FEW_CLASSES:
             for i, j in np.argwhere(counts):
-                bright = counts[i, j] > counts.max() / 8
-                light = bright if theme is LIGHT else not bright
-                axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8.5, color="white" if light else "#1f2328",
-                          fontweight="bold" if off_diagonal[i, j] else "normal")  # fmt: skip
-            axes.set_xticks(range(len(frame)), _short(frame.columns), parse_math=False)
-            axes.set_yticks(range(len(frame)), _short(frame.index), parse_math=False)
+                colour = theme.paper if shades[i, j] > DARK_CELL else theme.ink
+                weight = "bold" if off_diagonal[i, j] else "normal"
+                axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8.5, color=colour, fontweight=weight)
+            axes.set_xticks(range(len(frame)), _short(frame.columns))
+            axes.set_yticks(range(len(frame)), _short(frame.index))
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
 
@@ -106,14 +117,15 @@ def batch_times(batches: pd.DataFrame) -> Figure:
     milliseconds = 1e3 * batches["seconds"].to_numpy()
 
     def plot(axes: Axes, theme: Theme) -> None:
-        axes.plot(np.arange(1, len(milliseconds) + 1), milliseconds, "-", marker="o", markersize=3, color=theme.series[0])
-        axes.plot(1, milliseconds[0], "s", color=theme.series[1], label=f"first batch: {milliseconds[0]:.1f} ms")
+        axes.plot(
+            np.arange(1, len(milliseconds) + 1), milliseconds, "-", marker="o", markersize=3, color=theme.series[0], label="each batch"
+        )
+        axes.plot(1, milliseconds[0], "s", zorder=3, color=theme.series[1], label=f"first batch: {milliseconds[0]:.1f} ms")
         axes.axhline(np.median(milliseconds), linestyle="--", color=theme.series[2], label=f"median: {np.median(milliseconds):.1f} ms")
         axes.set_ylim(bottom=0)
         axes.set_xlabel("batch, in order")
         axes.set_ylabel("ms per batch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend()
 
     alt = f"{len(batches)} batches: the first took {milliseconds[0]:.1f} ms, the median is {np.median(milliseconds):.1f} ms."
     return draw(plot, "Time of each batch, in order", alt)
@@ -135,13 +147,12 @@ def margin_changes(answered: pd.DataFrame, near_tie: float) -> Figure:
             place, change = (shown[name].clip(smallest) for name in ("margin_there", "change"))
             axes.scatter(place, change, s=size, alpha=opacity, color=colour, linewidths=0, label=f"{label}: {len(shown)}")
         most = max(2 * near_tie, float(answered["margin_there"].max()))
-        axes.plot([smallest, most], [smallest, most], "--", color=theme.ink, linewidth=1, label="a change that can flip")
+        axes.plot([smallest, most], [smallest, most], "--", color=theme.ink, linewidth=1, label="a change as large as the margin can flip")
         axes.axvline(near_tie, linestyle=":", color=theme.series[2], label=f"near tie: up to {near_tie:.3g}")
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlabel("margin in the other run (logits)")
         axes.set_ylabel("change of the margin (logits)")
-        axes.legend(loc="upper left")
 
     largest = f"; the largest margin among the flipped is {flipped['margin_there'].max():.3g} logits" if len(flipped) else ""
     alt = f"{len(flipped)} of {len(answered)} images flipped{largest}. The median change is {answered['change'].median():.2e} logits."

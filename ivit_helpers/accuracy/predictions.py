@@ -12,12 +12,12 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ivit_helpers.accuracy.classes import class_indices, readable_classes
 from ivit_helpers.accuracy.journal import NUMBER, Journal
 from ivit_helpers.images import AUTO, RULES, Decoded, Label, LabelledImages, LeftAside, batches, printable
 from ivit_helpers.measure import timed
+from ivit_helpers.record import Progress
 from ivit_helpers.weights import Loaded
 
 BEST = 5
@@ -111,7 +111,7 @@ def predict(loaded: Loaded, images: LabelledImages, batch_size: int, workers: in
     times: list[dict[str, Any]] = []
     with (
         journal or nullcontext(),
-        tqdm(total=len(images), desc=images.name, unit="image", leave=False, delay=1) as progress,
+        Progress(total=len(images), desc=images.name, unit="image") as progress,
         closing(batches(images, loaded.checkpoint.transform, batch_size, workers)) as decoded,
     ):
         began = time.perf_counter()

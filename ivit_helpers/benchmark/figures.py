@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
 
 from ivit_helpers.record import BenchmarkRecord, BenchmarkRow
 from ivit_helpers.report import Figure, Theme, draw
@@ -67,7 +66,6 @@ def throughput(rows: Sequence[BenchmarkRow], published: Sequence[Mapping[str, An
         _batch_axis(axes, sorted({*_sizes(rows), *(int(size) for line in published for size in line["images_per_s"])}))
         axes.set_ylim(bottom=0)
         axes.set_ylabel("images/s")
-        axes.legend()
 
     alt = _said(rows, lambda row: row.images_per_s, "images per second")
     lines = [f"{line['label']}: {line['images_per_s']}" for line in published]
@@ -85,19 +83,25 @@ def roofline(record: BenchmarkRecord, published: Sequence[Mapping[str, Any]] = (
 
     def plot(axes: Axes, theme: Theme) -> None:
         wide = np.geomspace(sizes.min(), sizes.max(), 50) if len(sizes) > 1 else np.array([sizes[0] / 2, sizes[0] * 2])
-        axes.plot(wide, np.full(len(wide), computing), color=theme.ink, linewidth=1.2, label="arithmetic bound")
+        axes.plot(wide, np.full(len(wide), computing), color=theme.ink, linewidth=1.2, label=f"arithmetic bound: {computing:,.4g} images/s")
         if reading:
-            axes.plot(wide, reading * wide, color=theme.ink, linewidth=1.2, linestyle="--", label="memory bound")
+            axes.plot(
+                wide,
+                reading * wide,
+                color=theme.ink,
+                linewidth=1.2,
+                linestyle="--",
+                label=f"memory bound: {reading:,.4g} images/s for each image of a batch",
+            )
         _lines(axes, theme, record.rows, lambda row: row.images_per_s)
         for number, line in enumerate(published):
             own = [(int(size), speed) for size, speed in line["images_per_s"].items() if sizes.min() <= int(size) <= sizes.max()]
             if own:
                 axes.plot(*zip(*own, strict=True), "x+*1"[number % 4], color=theme.series[-1], label=f"{line['label']} (published)")
-        _batch_axis(axes, _sizes(record.rows))
+        inside = {int(size) for line in published for size in line["images_per_s"] if sizes.min() <= int(size) <= sizes.max()}
+        _batch_axis(axes, sorted({*_sizes(record.rows), *inside}))
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set_ylabel("images/s")
-        axes.legend()
 
     said = f"Arithmetic bound {computing:.4g} images per second. "
     said += f"Memory bound {reading:.4g} for each image of a batch. " if reading else ""
@@ -117,16 +121,12 @@ def latency(rows: Sequence[BenchmarkRow]) -> Figure:
                 samples = np.array(row.samples_ms) / row.batch_size
                 place = sizes.index(row.batch_size) + shift
                 spread = np.random.default_rng(0).uniform(-0.08, 0.08, len(samples))
-                axes.scatter(place + spread, samples, s=6, alpha=0.45, color=colour, linewidths=0)
-                axes.hlines(np.median(samples), place - 0.11, place + 0.11, color=colour, linewidth=2.5)
-            axes.plot([], [], color=colour, linewidth=2.5, label=name)
+                axes.scatter(place + spread, samples, s=6, alpha=0.45, color=colour, linewidths=0, label=name)
+                axes.plot([place], [np.median(samples)], "_", markersize=15, markeredgewidth=2.5, color=colour, label=name)
         axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
         axes.set_xlabel("batch size (images)")
         axes.set_ylabel("ms per image")
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
-        axes.legend()
 
     alt = _said(rows, lambda row: row.ms_per_image, "mean milliseconds per image")
     return draw(plot, "Latency: every timed call (dots) and the median (bars)", alt)
@@ -146,7 +146,6 @@ def memory(rows: Sequence[BenchmarkRow], total_bytes: int | None, where: str) ->
         _batch_axis(axes, _sizes(rows))
         axes.set_ylim(bottom=0)
         axes.set_ylabel("peak memory (GiB)")
-        axes.legend()
 
     return draw(plot, f"Peak memory against batch size ({where})", _said(rows, gibibytes, "GiB"))
 
@@ -163,13 +162,13 @@ def ratios(rows: Sequence[BenchmarkRow], baseline: str) -> Figure:
             compared_ratios = [row.ratio for row in own if row.ratio]
             middle = np.array([ratio.median for ratio in compared_ratios])
             bars = np.array([[ratio.low, ratio.high] for ratio in compared_ratios]).T
-            axes.bar(places, middle, width * 0.9, color=theme.series[number], label=name)
-            axes.errorbar(places, middle, yerr=np.abs(bars - middle), fmt="none", ecolor=theme.ink, capsize=3, linewidth=1)
+            whiskers = {"ecolor": theme.ink, "capsize": 3, "elinewidth": 1}
+            colour = theme.series[number % len(theme.series)]
+            axes.bar(places, middle, width * 0.9, yerr=np.abs(bars - middle), error_kw=whiskers, color=colour, label=name)
         axes.axhline(1, color=theme.ink, linewidth=1, linestyle="--", label=baseline)
         axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
         axes.set_xlabel("batch size (images)")
         axes.set_ylabel(f"times as fast as {baseline}")
-        axes.legend()
 
     alt = _said(compared, lambda row: row.ratio.median if row.ratio else None, f"times as fast as {baseline}, median of the rounds")
     return draw(plot, f"Against {baseline}, measured in turn in the same run: median and 95 % interval", alt)

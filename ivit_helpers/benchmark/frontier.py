@@ -5,11 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
-from tqdm import tqdm
 
 from ivit_helpers.device import Device, is_out_of_memory
 from ivit_helpers.measure import Forward, timed
-from ivit_helpers.record import BatchTried, BenchmarkRow, Frontier
+from ivit_helpers.record import BatchTried, BenchmarkRow, Frontier, Progress
 from ivit_helpers.report import Table, number
 
 MOST = 4096
@@ -93,7 +92,7 @@ def frontier(forward: Forward, batch: Callable[[int], Tensor], device: Device, l
     """
     search = _Search(forward, batch, device, longest_s)
     fits, fails, size, ended = 0, 0, 1, ""
-    with tqdm(desc="largest batch", unit="try", leave=False, delay=1) as progress:
+    with Progress(desc="largest batch", unit="try") as progress:
         while not fails and not (ended := search.why_not_larger(size)):
             fits, fails = (size, 0) if search.fits(size) else (fits, size)
             size *= 2

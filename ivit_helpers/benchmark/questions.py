@@ -29,7 +29,7 @@ from ivit_helpers.measure import (
     sweep,
     watched,
 )
-from ivit_helpers.record import BenchmarkParameters, BenchmarkRecord, BenchmarkRow, Run
+from ivit_helpers.record import BenchmarkParameters, BenchmarkRecord, BenchmarkRow, Run, best
 from ivit_helpers.report import Facts, Table, Together, facts
 from ivit_helpers.weights import Loaded
 
@@ -199,13 +199,6 @@ def _row(one: Series, series: Sequence[Series], products: Mapping[int, Series], 
     row.products = ratio(one, products.get(one.batch_size))
     row.share_of_measured_matmul = row.products.median if row.products else None
     return row
-
-
-def best(rows: Sequence[BenchmarkRow]) -> BenchmarkRow | None:
-    """The fastest row of the first implementation that was measured."""
-    measured = [row for row in rows if row.was_measured]
-    first = [row for row in measured if row.implementation == measured[0].implementation]
-    return max(first, key=lambda row: row.images_per_s or 0, default=None)
 
 
 def headline(rows: Sequence[BenchmarkRow]) -> str:

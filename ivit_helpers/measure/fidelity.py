@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ivit_helpers.device import Device, dtype_name, host
 from ivit_helpers.measure.peer import peer_part
 from ivit_helpers.model import ALLOWED_MULTIPLE, FLOOR, PLAIN, Block, Embeddings, InternViT, reference_dtype, relative_error
+from ivit_helpers.record import Progress
 
 
 def _on_cpu(module: nn.Module, empty: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -90,9 +90,9 @@ def reference_states(network: InternViT, pixel_values: Tensor, dtype: torch.dtyp
         rounded_embeddings = peer_part("InternVLVisionEmbeddings", _embeddings(network, dtype), "embeddings", network.config)
         exact = [_embeddings(network, wide)(pixels)]
         other = [rounded_embeddings(pixels.to(dtype))]
-        progress = tqdm(
+        progress = Progress(
             zip(_blocks(network, wide), _blocks(network, dtype), strict=True),
-            total=network.config.num_hidden_layers, desc="reference on the CPU", unit="block", leave=False, delay=1,
+            total=network.config.num_hidden_layers, desc="reference on the CPU", unit="block",
         )  # fmt: skip
         for wide_block, rounded_block in progress:
             exact.append(wide_block(exact[-1]))
@@ -159,9 +159,9 @@ def block_errors(network: InternViT, expected: ReferenceStates, device: Device, 
     plain: kernels whose fused form is not trusted in float32. Raises RuntimeError where the device cannot compute a block in float32.
     """
     found = []
-    progress = tqdm(
+    progress = Progress(
         zip(network.encoder.layers, _blocks(network, torch.float32), expected.exact, expected.exact[1:], strict=False),
-        total=network.config.num_hidden_layers, desc="each block in float32", unit="block", leave=False, delay=1,
+        total=network.config.num_hidden_layers, desc="each block in float32", unit="block",
     )  # fmt: skip
     for layer, same, before, after in progress:
         given, update = before.float(), after - before

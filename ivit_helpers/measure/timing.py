@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from torch import Tensor
-from tqdm import tqdm
 
 from ivit_helpers.device import Device, Prepared
 from ivit_helpers.images import synthetic_pixels
 from ivit_helpers.measure.launches import host_and_device
 from ivit_helpers.measure.samples import agree, interval, percentile
-from ivit_helpers.record import BenchmarkRow, Latency, TimingRow
+from ivit_helpers.record import BenchmarkRow, Latency, Progress, TimingRow
 from ivit_helpers.report import NOTHING, Table, number
 from ivit_helpers.weights import Loaded
 
@@ -174,7 +173,7 @@ def alternating(
             device.reset_peak_memory()
             _prepare(one, forward, pixels, device)
             _begin(one, call, device, warmup, seconds)
-        for _ in tqdm(range(MOST_WINDOWS), desc=f"batch {len(pixels)}", unit="window", leave=False, delay=1):
+        for _ in Progress(range(MOST_WINDOWS), desc=f"batch {len(pixels)}", unit="window"):
             _window(series, calls, device, rounds=math.ceil(repeats / WINDOWS), seconds=seconds / WINDOWS)
             if all(one.error or one.is_steady for one in series):
                 break

@@ -17,7 +17,9 @@ from ivit_helpers.record.parameters import (
     share_out,
     validate,
 )
+from ivit_helpers.record.progress import Progress
 from ivit_helpers.record.record import (
+    LARGEST,
     RAN_TO_ITS_END,
     SYMBOLS,
     AccuracyRecord,
@@ -26,8 +28,11 @@ from ivit_helpers.record.record import (
     CompareRecord,
     ModelRecord,
     SmokeRecord,
+    best,
+    content_of,
     json_schema,
     read,
+    read_content,
     write,
     write_whole,
 )
@@ -55,6 +60,7 @@ from ivit_helpers.record.rows import (
 from ivit_helpers.record.run import RUN_ID, Conclusion, Run, new_id, new_record, start
 
 __all__ = [
+    "LARGEST",
     "MODEL_NOTEBOOKS",
     "NOTEBOOKS",
     "OUTCOMES",
@@ -85,6 +91,7 @@ __all__ = [
     "ModelFacts",
     "ModelRecord",
     "Parameters",
+    "Progress",
     "Ratio",
     "Run",
     "RunFolder",
@@ -94,7 +101,9 @@ __all__ = [
     "TimingRow",
     "Transfer",
     "Unmatched",
+    "best",
     "check_folder",
+    "content_of",
     "described",
     "is_used",
     "json_schema",
@@ -104,6 +113,7 @@ __all__ = [
     "parse",
     "question",
     "read",
+    "read_content",
     "share_out",
     "start",
     "validate",

@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -158,6 +159,18 @@ class BenchmarkRecord(Record):
     transfers: list[Transfer] = Field([], description="empty on a CPU, which copies nothing")
     products: list[TimingRow] = Field([], description="the network's own matrix products alone, timed in turn with the rows")
 
+    @property
+    def best(self) -> BenchmarkRow | None:
+        """The fastest row of the first implementation that was measured."""
+        return best(self.rows)
+
+
+def best(rows: Sequence[BenchmarkRow]) -> BenchmarkRow | None:
+    """The fastest row of the first implementation that was measured."""
+    measured = [row for row in rows if row.was_measured]
+    first = [row for row in measured if row.implementation == measured[0].implementation]
+    return max(first, key=lambda row: row.images_per_s or 0, default=None)
+
 
 class AccuracyRecord(Record):
     """The record of accuracy.ipynb."""
@@ -233,15 +246,26 @@ def write(record: AnyRecord, path: Path) -> None:
 
 def read(path: Path) -> AnyRecord:
     """Read a record; raises InputError when the file is missing, is not JSON or is not a record of this schema."""
+    return read_content(content_of(path), printable(str(path)))
+
+
+def content_of(path: Path) -> bytes:
+    """The content of a record's file or page; raises InputError where it is not a file of that size, or cannot be read."""
     name = printable(str(path))
     try:
         if not path.is_file():  # opening a pipe would wait for ever
             raise InputError(f"The record {name} is not a file: give a run's folder, or its record.")
         if path.stat().st_size > LARGEST:
             raise InputError(f"The record {name} has more than {LARGEST / 2**20:.0f} MiB, which no run writes: give a run's own record.")
-        return _ANY.validate_json(path.read_bytes())
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"The record {name} cannot be read: {error.strerror}.") from None
+
+
+def read_content(content: bytes, name: str) -> AnyRecord:
+    """The record that these bytes hold; raises InputError when they are not JSON or not a record of this schema. name: for that error."""
+    try:
+        return _ANY.validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise InputError(f"{name} is not a record of schema 1 or 2: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None

@@ -2,13 +2,17 @@
 
 from ivit_helpers.report.ending import stoppable
 from ivit_helpers.report.execute import check_sockets, run_notebook
-from ivit_helpers.report.figure import LIGHT, Figure, Gallery, SideBySide, Theme, Together, draw
+from ivit_helpers.report.figure import Figure, SideBySide, Together, draw
+from ivit_helpers.report.gallery import Gallery
+from ivit_helpers.report.key_figures import KeyFigure, key_figures
+from ivit_helpers.report.page import record_in
 from ivit_helpers.report.progress import tell
 from ivit_helpers.report.session import conclude
 from ivit_helpers.report.table import NOTHING, Facts, Table, facts, number
+from ivit_helpers.report.theme import LIGHT, Theme
 
 __all__ = [
-    "LIGHT", "NOTHING", "Facts", "Figure", "Gallery", "SideBySide", "Table", "Theme", "Together", "check_sockets", "conclude",
-    "draw", "facts", "number",
+    "LIGHT", "NOTHING", "Facts", "Figure", "Gallery", "KeyFigure", "SideBySide", "Table", "Theme", "Together", "check_sockets", "conclude",
+    "draw", "facts", "key_figures", "number", "record_in",
     "run_notebook", "stoppable", "tell",
 ]  # fmt: skip

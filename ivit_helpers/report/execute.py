@@ -22,10 +22,10 @@ from nbformat import NotebookNode
 
 from ivit_helpers.device import batch_environment
 from ivit_helpers.errors import ChecksFailed, InputError, describe_error
-from ivit_helpers.paths import NOTEBOOKS, REPORTS
+from ivit_helpers.paths import NOTEBOOKS
 from ivit_helpers.record import RAN_TO_ITS_END, RUN_ID, AnyParameters, AnyRecord, Check, new_id, new_record, read, write
 from ivit_helpers.report.ending import Stop
-from ivit_helpers.report.page import write_index, write_report
+from ivit_helpers.report.page import write_report
 from ivit_helpers.report.progress import ProgressLines
 from ivit_helpers.report.session import RENDERED_LATER
 
@@ -164,10 +164,4 @@ def run_notebook(name: str, parameters: AnyParameters, folder: Path, stop: Stop,
     ended = execute(name, parameters, folder, stop, run_id, cell_timeout)
     found = judge(name, folder, stop.reason or ended, parameters.model_dump(), run_id)
     write_report(found, _executed(name, folder), folder / f"{name}.html")
-    write_index(index_root(folder))
     return found
-
-
-def index_root(folder: Path) -> Path:
-    """The folder of the index that lists a run: reports/ for runs below it, else the run's own folder."""
-    return REPORTS if REPORTS in folder.resolve().parents else folder

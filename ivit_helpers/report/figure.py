@@ -1,62 +1,50 @@
-"""Figures: how a plot or a picture becomes HTML, for light and dark, with its text alternative."""
+"""Figures: how a plot becomes a picture in HTML that says its values, follows the page's colours, and is followed by its numbers."""
 
-import base64
-import io
+import itertools
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 import matplotlib
+import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure as Canvas
-from PIL import Image
 
-WIDTH, HEIGHT, DPI = 5.2, 3.3, 150  # inches: at phone width a 10 point letter stays about 10 CSS pixels high
+from ivit_helpers.report import svg
+from ivit_helpers.report.points import MOST_CELLS, Point, few_dots, points_of, series_of
+from ivit_helpers.report.table import Table
+from ivit_helpers.report.theme import LIGHT, MOST_SERIES, Theme, bare, styled
+from ivit_helpers.report.ticks import readable
 
-
-@dataclass(frozen=True)
-class Theme:
-    """The colours of one scheme; the series colours keep their order, and colour-blind readers can tell them apart."""
-
-    ink: str
-    faint: str
-    paper: str
-    series: tuple[str, ...]
-    heat: str
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        ink = dict.fromkeys(["text.color", "axes.labelcolor", "xtick.color", "ytick.color"], self.ink)
-        paper = dict.fromkeys(["figure.facecolor", "axes.facecolor", "legend.facecolor"], self.paper)
-        quiet = dict.fromkeys(["axes.edgecolor", "grid.color", "legend.edgecolor"], self.faint)
-        return {**ink, **paper, **quiet, "axes.grid": True, "grid.linewidth": 0.6, "font.size": 10, "axes.axisbelow": True,
-                "axes.spines.top": False, "axes.spines.right": False, "legend.fontsize": 8.5, "legend.framealpha": 0.9}  # fmt: skip
-
-
-LIGHT = Theme("#1f2328", "#d1d9e0", "#ffffff", ("#0550ae", "#bc4c00", "#1a7f37", "#8250df", "#6e7781"), "Blues")
-DARK = Theme("#e6edf3", "#3d444d", "#151b23", ("#6cb6ff", "#f69d50", "#57ab5a", "#b083f0", "#9198a1"), "cividis")
+WIDTH, HEIGHT = 5.2, 3.1  # inches of 72 points: at phone width a 10 point letter is about 10 CSS pixels high
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture in both schemes, with its caption and its text alternative."""
+    """A picture with its keys, caption, text alternative and values. `picture` is an SVG whose ids are completed when it is shown."""
 
     title: str
     alt: str
-    light: bytes
-    dark: bytes
+    picture: str
+    keys: str
+    values: Table
 
     def __repr__(self) -> str:
         return f"{self.title}: {self.alt}"
 
     def _repr_html_(self) -> str:
-        light, dark = (f"data:image/png;base64,{base64.b64encode(data).decode()}" for data in (self.light, self.dark))
-        return (
-            f'<figure class="plot"><picture><source srcset="{dark}" media="screen and (prefers-color-scheme: dark)">'
-            f'<img src="{light}" alt="{escape(self.alt)}" style="max-width:100%;width:640px"></picture>'
-            f"<figcaption>{escape(self.title)}</figcaption></figure>"
+        own = f"plot{next(_numbers)}-{zlib.crc32(self.picture.encode()):08x}-"  # unlike those of other figures, and of other sessions
+        rows = len(self.values.frame)
+        values = f'<details class="values"><summary>values ({rows})</summary>{bare_content(self.values)}</details>' if rows else ""
+        return styled(
+            f'<figure class="plot">{self.picture.replace(svg.ID, own)}{self.keys}'
+            f"<figcaption>{escape(self.title)}</figcaption>{values}</figure>"
         )
 
 
@@ -70,58 +58,107 @@ class Together:
         return "\n".join(map(repr, self.parts))
 
     def _repr_html_(self) -> str:
-        return "".join(part._repr_html_() for part in self.parts)
+        return styled("".join(bare(part._repr_html_()) for part in self.parts))
 
 
 class SideBySide(Together):
     """Figures that belong together: beside each other where there is room, below each other on a phone."""
 
     def _repr_html_(self) -> str:
-        return f'<div class="plots">{super()._repr_html_()}</div>'
+        return styled(f'<div class="plots">{"".join(bare(part._repr_html_()) for part in self.parts)}</div>')
 
 
-def _png(canvas: Canvas) -> bytes:
-    """A PNG of 64 colours: a third of the size, and no visible difference in a plot."""
-    whole, small = io.BytesIO(), io.BytesIO()
-    canvas.savefig(whole, dpi=DPI, format="png")
-    Image.open(whole).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
-    return small.getvalue()
+def bare_content(part: Any) -> str:
+    """The HTML of a part without its style."""
+    return bare(part._repr_html_())
 
 
 def draw(plot: Callable[[Axes, Theme], None], title: str, alt: str, height: float = HEIGHT) -> Figure:
-    """Call `plot` once for each scheme on fresh axes."""
-    pictures = []
-    for theme in (LIGHT, DARK):
-        with matplotlib.rc_context(theme.settings):
-            canvas = Canvas(figsize=(WIDTH, height), layout="constrained")
-            FigureCanvasAgg(canvas)
-            plot(canvas.add_subplot(), theme)
-            pictures.append(_png(canvas))
-    return Figure(title, alt, *pictures)
+    """Call `plot` with fresh axes and the colours to draw in, and make a figure of what it drew.
+
+    Every labelled series gets a key that switches it on and off; artists with the same label are one series. A mark, a bar or a cell
+    says its value, in the words of the axes. Of many dots of a series there is the picture alone. height: inches.
+    """
+    with matplotlib.rc_context(LIGHT.settings):
+        canvas = Canvas(figsize=(WIDTH, height), dpi=72, layout="constrained")
+        FigureCanvasSVG(canvas)
+        axes = canvas.add_subplot()
+        plot(axes, LIGHT)
+        series = _settle(canvas, axes)
+        points = points_of(axes, series, 72 * height)
+        marked = dict.fromkeys(point.series for point in points if point.series is not None)
+        inserted = _lighter(axes, series, points, 72 * height)
+        inner = svg.drawing(canvas, inserted)
+    words = [_words(axes, list(series), point, len(series) > 1) for point in points]
+    picture = (
+        f'<svg viewBox="0 0 {72 * WIDTH:g} {72 * height:g}" class="drawn"><g role="img" aria-label="{escape(alt)}">{inner}</g>'
+        f"{svg.targets(points, words, 72 * WIDTH)}</svg>"
+    )
+    values = Table([_row(axes, list(series), point, len(marked) > 1) for point in points])
+    return Figure(title, alt, picture, _keys(series), values)
 
 
-class Gallery:
-    """Images with captions, as many in a row as there is room for."""
+def _settle(canvas: Canvas, axes: Axes) -> dict[str, list[Artist]]:
+    """Fix where everything is: legend out, ticks readable, limits as they are; the artists of a series get its number as their gid."""
+    legend = axes.get_legend()
+    if legend:
+        legend.remove()
+    for line in axes.lines:
+        svg.thin(line)
+    bottom, top = axes.get_ylim()
+    axes.set_xlim(axes.get_xlim())
+    axes.set_ylim(bottom, max(top, 1.06 * axes.dataLim.y1) if bottom == 0 else top)  # a mark at the upper end is whole
+    readable(axes.xaxis)
+    readable(axes.yaxis)
+    series = series_of(axes)
+    for number, artists in enumerate(series.values()):
+        for artist in artists:
+            artist.set_gid(f"s{number}")
+    canvas.draw_without_rendering()
+    return series
 
-    def __init__(self, images: Sequence[Image.Image], captions: Sequence[str], *, size: int = 224) -> None:
-        self.images, self.captions, self.size = list(images), list(captions), size
 
-    def __repr__(self) -> str:
-        return "\n".join(self.captions) or "no images"
+def _lighter(axes: Axes, series: dict[str, list[Artist]], points: Sequence[Point], height: float) -> dict[str, str]:
+    """Replace what would be heavy, or would have colours of its own, by empty artists; returns what to insert for each."""
+    numbers = {id(artist): number for number, artists in enumerate(series.values()) for artist in artists}
+    inserted, few = {}, few_dots(axes)
+    for place, dots in enumerate(one for one in axes.collections if isinstance(one, PathCollection)):
+        if dots not in few:
+            inserted[f"dots{place}"] = svg.dots(axes, dots, numbers.get(id(dots)), height)
+            dots.set_gid(f"dots{place}")
+            dots.set_offsets(np.empty((0, 2)))
+    for image in list(axes.images):
+        cells = np.asarray(image.get_array())
+        if cells.ndim == 2 and cells.size <= MOST_CELLS:
+            inserted["cells"] = f"<g>{svg.cells([point for point in points if point.shade is not None])}</g>"
+            axes.scatter([], [], gid="cells", zorder=0)
+            image.set_visible(False)
+        elif cells.ndim == 2:
+            shades = np.ma.filled(image.norm(cells), 0.0)
+            image.set_data(np.dstack([np.broadcast_to((0.25, 0.53, 0.88), (*cells.shape, 3)), shades]))
+    return inserted
 
-    def _repr_html_(self) -> str:
-        if not self.images:
-            return "<p>None.</p>"
-        cells = "".join(map(self._cell, self.images, self.captions))
-        return f'<div class="gallery" style="display:flex;flex-wrap:wrap;gap:12px">{cells}</div>'
 
-    def _cell(self, image: Image.Image, caption: str) -> str:
-        buffer, kept = io.BytesIO(), image.copy()
-        kept.thumbnail((self.size, self.size))
-        kept.save(buffer, "PNG" if kept.getcolors(256) else "JPEG")
-        kind = "png" if kept.getcolors(256) else "jpeg"
-        source = f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-        return (
-            f'<figure style="margin:0;max-width:{self.size}px"><img src="{source}" alt="{escape(caption)}" '
-            f'style="width:{self.size}px;max-width:100%"><figcaption>{escape(caption)}</figcaption></figure>'
-        )
+def _words(axes: Axes, names: Sequence[str], point: Point, named: bool) -> list[str]:
+    """What a value says, line by line."""
+    lines = [names[point.series]] if named and point.series is not None else []
+    for label, value in ((axes.get_xlabel(), point.x), (axes.get_ylabel(), point.y)):
+        lines.append(f"{label}: {value}" if label else value)
+    return [*lines, point.value] if point.value else lines
+
+
+def _row(axes: Axes, names: Sequence[str], point: Point, named: bool) -> dict[str, str]:
+    row = {"series": names[point.series] if point.series is not None else ""} if named else {}
+    row |= {axes.get_xlabel() or "of": point.x, axes.get_ylabel() or "value": point.y}
+    return row | ({"count": point.value} if point.value else {})
+
+
+def _keys(series: dict[str, list[Artist]]) -> str:
+    """The keys of the series; more than one can be switched off each."""
+    if not series:
+        return ""
+    found = []
+    for number, (label, artists) in enumerate(series.items()):
+        box = f'<input type="checkbox" checked class="k{number}">' if len(series) > 1 and number < MOST_SERIES else ""
+        found.append(f"<label>{box}{svg.swatch(artists)}<span>{escape(label)}</span></label>")
+    return f'<div class="keys">{"".join(found)}</div>'

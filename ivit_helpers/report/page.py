@@ -1,24 +1,26 @@
-"""Executed notebook and record -> one offline HTML file; all records -> the index."""
+"""Executed notebook and record -> one offline HTML file."""
 
 import os
 import re
+from html import escape
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import nbformat
-from jinja2 import Environment, FileSystemLoader
 from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
-from ivit_helpers.errors import ChecksFailed, InputError
-from ivit_helpers.paths import printable
-from ivit_helpers.record import NOTEBOOKS, SYMBOLS, AnyRecord, Conclusion, is_used, question, read, write_whole
+from ivit_helpers.errors import ChecksFailed
+from ivit_helpers.record import NOTEBOOKS, SYMBOLS, AnyRecord, Conclusion, question, write_whole
+from ivit_helpers.report.embedded import link, record_in
+from ivit_helpers.report.index import index_root, write_index
+from ivit_helpers.report.key_figures import key_figures
 from ivit_helpers.report.progress import last_state
 from ivit_helpers.report.table import facts
+from ivit_helpers.report.theme import TEMPLATE, bare, style
 
-TEMPLATE = Path(__file__).resolve().parent / "template"
+__all__ = ["TEMPLATE", "record_in", "report_html", "write_report"]
 # Cells with one of these tags are shown by the page itself, from the record: verdict and checks first, environment last.
 SHOWN_BY_THE_PAGE = {"environment", "conclusion", "papermill-error-cell-tag"}
 # Code that only sets up is shown with the environment, at the end.
@@ -70,11 +72,11 @@ def _readable(notebook: NotebookNode) -> NotebookNode:
 def _environment_table(record: AnyRecord) -> str:
     given = ", ".join(f"{name}={value}" for name, value in record.parameters.items() if name != "out")
     origin = record.provenance.model_dump(exclude={"command"}, exclude_none=True) if record.provenance else {}
-    return facts({**record.environment, "parameters": given, **origin})._repr_html_()
+    return bare(facts({**record.environment, "parameters": given, **origin})._repr_html_())
 
 
-def report_html(record: AnyRecord, notebook: NotebookNode) -> str:
-    """One self-contained page; it refers to nothing outside itself."""
+def report_html(record: AnyRecord, notebook: NotebookNode, folder: Path | None = None) -> str:
+    """One self-contained page; it refers to nothing but the files beside it in `folder`, the folder that it is for."""
     from nbconvert.exporters import HTMLExporter  # takes a second, which kernels that import this wing are spared
 
     exporter = HTMLExporter(
@@ -86,42 +88,75 @@ def report_html(record: AnyRecord, notebook: NotebookNode) -> str:
     page = {
         "record": record,
         "question": question(record.notebook),
-        "conclusion": Conclusion(record)._repr_html_(),
+        "symbol": SYMBOLS[record.status],
+        "checks": Conclusion(record).checks,
+        "symbols": SYMBOLS,
+        "figures": key_figures(record),
         "environment": _environment_table(record),
+        "style": style(),
         "colours": _code_colours(),
+        "link": link(record),
+        "files": _files(record, folder),
+        "siblings": _siblings(record.notebook, folder),
     }
     html, _ = exporter.from_notebook_node(_readable(notebook), resources={"page": page})
-    return str(html)
+    return _with_contents(bare(str(html)))
+
+
+def _with_contents(html: str) -> str:
+    """The same page with an id on each heading, and a list of links to them."""
+    links: list[str] = []
+
+    def named(found: re.Match[str]) -> str:
+        words = re.sub(r"<[^>]*>|&[^;]*;", "", found[1])
+        name = f"{len(links) + 1}-" + "-".join(re.findall(r"[a-z0-9]+", words.lower())[:8])
+        links.append(f'<li><a href="#{name}">{found[1]}</a></li>')
+        return f'<h2 id="{name}">{found[1]}</h2>'
+
+    html = re.sub(r"<h2>(.*?)</h2>", named, html, flags=re.DOTALL)
+    return html.replace(CONTENTS, f'<nav class="contents" aria-label="Contents"><ol>{"".join(links)}</ol></nav>', 1)
+
+
+CONTENTS = "<!-- contents -->"
+_SIBLINGS = re.compile(r"<!-- siblings -->.*?<!-- /siblings -->", re.DOTALL)
+
+
+def _link(name: str, words: str) -> str:
+    return f'<a href="{quote(os.fsencode(name))}">{escape(words)}</a>'
+
+
+def _files(record: AnyRecord, folder: Path | None) -> list[str]:
+    """Links to the record and the tables that are in the page's folder."""
+    names = [f"{record.notebook}.json", *record.tables]
+    return [_link(name, name) for name in names if folder and Path(name).name == name and (folder / name).is_file()]
+
+
+def _siblings(notebook: str, folder: Path | None) -> str:
+    """Links to the index and to the pages of the other notebooks, as far as they are there."""
+    if folder is None:
+        return ""
+    index = os.path.relpath(index_root(folder).resolve() / "index.html", folder.resolve())
+    links = [_link(index, "all runs")]
+    for name in NOTEBOOKS:
+        if name == notebook:
+            links.append(f'<span aria-current="page">{name}</span>')
+        elif (folder / f"{name}.html").is_file():
+            links.append(_link(f"{name}.html", name))
+    return " ".join(links)
 
 
 def write_report(record: AnyRecord, notebook: NotebookNode, path: Path) -> None:
-    """Write the page of one run."""
-    write_whole(path, report_html(record, notebook))
+    """Write the page of one run, let the pages beside it link to it, and bring the index up to date."""
+    write_whole(path, report_html(record, notebook, path.parent))
+    for other in NOTEBOOKS:
+        beside = path.parent / f"{other}.html"
+        if beside != path and beside.is_file():
+            old = beside.read_text("utf-8", "replace")
+            new = _SIBLINGS.sub(lambda _, other=other: _marked(_siblings(other, path.parent)), old, count=1)  # type: ignore[misc]
+            if new != old:
+                write_whole(beside, new)
+    write_index(index_root(path.parent))
 
 
-def _entry(path: Path, root: Path) -> dict[str, Any]:
-    page = path.with_suffix(".html")
-    entry: dict[str, Any] = {"folder": printable(str(path.parent.relative_to(root))), "notebook": path.stem}
-    entry["link"] = quote(os.fsencode(page.relative_to(root))) if page.is_file() else ""
-    try:
-        found = read(path)
-    except InputError:
-        return entry | {"started": "", "status": "incomplete", "verdict": "The record cannot be read.", "model": "", "device": ""}
-    if not found.concluded and not found.judged_end and is_used(path.parent):
-        found.headline, entry["link"] = "It is still running", ""
-    return entry | {
-        "started": re.sub(r"T(\d\d:\d\d).*", r" \1 UTC", found.started),
-        "status": found.status,
-        "verdict": found.verdict,
-        "model": found.model_name,
-        "device": found.device_name,
-    }
-
-
-def write_index(root: Path) -> Path:
-    """List every run below `root`, newest first, in root/index.html. The verdicts follow from the checks in the records."""
-    paths = [path for path in root.rglob("*.json") if path.stem in NOTEBOOKS and path.is_file()]
-    entries = sorted((_entry(path, root) for path in paths), key=lambda entry: (entry["started"], entry["folder"]), reverse=True)
-    environment = Environment(loader=FileSystemLoader(TEMPLATE), autoescape=True)
-    write_whole(root / "index.html", environment.get_template("index.html.j2").render(entries=entries, symbols=SYMBOLS))
-    return root / "index.html"
+def _marked(links: str) -> str:
+    return f"<!-- siblings -->{links}<!-- /siblings -->"

@@ -8,8 +8,9 @@ from nbformat import NotebookNode
 
 from ivit_helpers.errors import ChecksFailed
 from ivit_helpers.paths import NOTEBOOKS
-from ivit_helpers.record import Run
+from ivit_helpers.record import Conclusion, Run
 from ivit_helpers.report.page import SET_UP, write_report
+from ivit_helpers.report.theme import styled
 
 RENDERED_LATER = "IVIT_RENDERED_LATER"
 """Set for kernels whose page is made from the executed notebook when they have ended"""
@@ -28,7 +29,7 @@ def conclude(run: "Run[Any]", headline: str) -> None:
     if notebook:
         _check_cells(run, notebook)
     conclusion = run.finish(headline)
-    display(conclusion)  # type: ignore[no-untyped-call]
+    display(_Shown(conclusion))  # type: ignore[no-untyped-call]
     if notebook:
         page = run.folder / f"{run.record.notebook}.html"
         write_report(run.record, notebook, page)
@@ -36,6 +37,19 @@ def conclude(run: "Run[Any]", headline: str) -> None:
     run.close()
     if conclusion.record.status == "failed":
         raise ChecksFailed(conclusion.record.ending)
+
+
+class _Shown:
+    """A conclusion with the style that a notebook lacks."""
+
+    def __init__(self, conclusion: Conclusion) -> None:
+        self.conclusion = conclusion
+
+    def __repr__(self) -> str:
+        return repr(self.conclusion)
+
+    def _repr_html_(self) -> str:
+        return styled(self.conclusion._repr_html_())
 
 
 def _check_cells(run: "Run[Any]", notebook: NotebookNode) -> None:

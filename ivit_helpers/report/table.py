@@ -1,5 +1,6 @@
 """Tables that people read: units in the headings, a dash where there is nothing to say."""
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -7,7 +8,14 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel
 
+from ivit_helpers.report.theme import styled
+
 NOTHING = "–"
+FEW_COLUMNS, MOST_COLUMNS = 4, 8
+"""Each row of a table is a card on a phone; of one with more columns also on a tablet, or on a laptop"""
+_NUMBER = r"[+-−±]?[\d,]*\.?\d+(?:e[+-]?\d+|·10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)? ?%?|10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+"
+_NUMBERS = re.compile(rf"(?:{_NUMBER})(?: (?:to|of) (?:{_NUMBER}))?(?: \((?:{_NUMBER}) to (?:{_NUMBER})\))?")
+"""A number, a range, a share, or a number with its interval"""
 
 
 class Table:
@@ -22,10 +30,26 @@ class Table:
         return text
 
     def _repr_html_(self) -> str:
-        body = self.frame.to_html(index=False, border=0, na_rep=NOTHING, classes="data", justify="unset")
-        caption = f"<caption>{escape(self.caption)}</caption>" if self.caption else ""
-        html: str = body.replace("<thead>", caption + "<thead>", 1)
-        return html
+        columns = [_column(str(name), [str(cell) for cell in self.frame.iloc[:, place]]) for place, name in enumerate(self.frame.columns)]
+        heads = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind, _ in columns)
+        cells = [[f'<td{kind} data-label="{escape(name)}">{escape(cell)}</td>' for cell in of_column] for name, kind, of_column in columns]
+        body = "".join(f"<tr>{''.join(row)}</tr>" for row in zip(*cells, strict=True))
+        caption = f'<p class="caption">{escape(self.caption)}</p>' if self.caption else ""
+        name = f' aria-label="{escape(self.caption)}"' if self.caption else ""
+        kind = "data wide" if len(columns) > MOST_COLUMNS else "data middle" if len(columns) > FEW_COLUMNS else "data"
+        head = f"<thead><tr>{heads}</tr></thead>"
+        return styled(f'{caption}<div class="scroll"><table class="{kind}"{name}>{head}<tbody>{body}</tbody></table></div>')
+
+
+def _column(name: str, cells: list[str]) -> tuple[str, str, list[str]]:
+    """Heading, attributes and cells of a column. Numbers stand on the right, and a unit that all of them have goes into the heading."""
+    known = [cell for cell in cells if cell not in ("", NOTHING, "nan", "None")]
+    cells = [cell if cell in known else NOTHING for cell in cells]
+    if not known or not all(_NUMBERS.fullmatch(cell) for cell in known):
+        return name, "", cells
+    if all("%" in cell for cell in known) and "%" not in name:
+        return f"{name}, %", ' class="n"', [cell.replace(" %", "").replace("%", "") for cell in cells]
+    return name, ' class="n"', cells
 
 
 class Facts:
@@ -38,9 +62,21 @@ class Facts:
         return "\n".join(f"{name}: {value}" for name, value in self.pairs.items())
 
     def _repr_html_(self) -> str:
-        cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in self.pairs.items())
+        cells = "".join(
+            f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in self.pairs.items() if _short(value)
+        )
+        cells += "".join(
+            f"<div><dt>{escape(name)}</dt><dd><details><summary>{escape(value[:8])}…</summary>{escape(value)}</details></dd></div>"
+            for name, value in self.pairs.items()
+            if not _short(value)
+        )
         caption = f'<p class="caption">{escape(self.caption)}</p>' if self.caption else ""
-        return f'{caption}<dl class="facts">{cells}</dl>'
+        return styled(f'{caption}<dl class="facts">{cells}</dl>')
+
+
+def _short(value: str) -> bool:
+    """Whether a value is for reading; a digest is for comparing, and is folded."""
+    return not re.search(r"\b[0-9a-f]{40,}\b", value)
 
 
 def facts(part: Mapping[str, Any] | BaseModel, caption: str = "") -> Facts:

@@ -29,7 +29,6 @@ def layer_errors(ours: Sequence[float], theirs: Sequence[float], dtype: str) -> 
     def plot(axes: Axes, theme: Theme) -> None:
         _ours_and_theirs(axes, theme, 0, ours, theirs)
         axes.set_xlabel("after block (0: embeddings)")
-        axes.legend()
 
     alt = f"Relative error in {dtype} after the last block: {ours[-1]:.2e} here, {theirs[-1]:.2e} for transformers on the CPU."
     return draw(plot, f"Error after each block, accumulated ({dtype})", alt)
@@ -42,7 +41,6 @@ def block_errors(ours: Sequence[float], theirs: Sequence[float], allowed: Sequen
         _ours_and_theirs(axes, theme, 1, ours, theirs)
         axes.plot(range(1, len(allowed) + 1), allowed, ":", color=theme.ink, label="accepted up to here")
         axes.set_xlabel("block")
-        axes.legend()
 
     alt = f"Relative error in float32: at most {max(ours):.2e} here, {max(theirs):.2e} for transformers on the CPU."
     return draw(plot, "Error of each block alone, in float32", alt)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from ivit_helpers.device import dtype_name
 from ivit_helpers.errors import InputError
+from ivit_helpers.record import Progress
 from ivit_helpers.weights.headers import TENSORS, check_header, header
 from ivit_helpers.weights.pickles import check_archive, read_state_dict
 from ivit_helpers.weights.regular import DESCRIPTION_BYTES, INDEX_BYTES, check_regular, is_there, listed, printable, read_json, shown
@@ -46,7 +46,7 @@ def sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with (
         path.open("rb") as file,
-        tqdm(total=path.stat().st_size, desc=f"SHA-256 of {path.name}", unit="B", unit_scale=True, leave=False, delay=1) as progress,
+        Progress(total=path.stat().st_size, desc=f"SHA-256 of {path.name}", unit="B", unit_scale=True) as progress,
     ):
         while block := file.read(2**24):
             digest.update(block)

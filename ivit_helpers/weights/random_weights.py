@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ivit_helpers.device import Device
+from ivit_helpers.record import Progress
 
 POOL = 16_777_259
 """Normal numbers that all tensors are cut from: a prime, so that neither rows nor columns of a matrix repeat"""
@@ -48,5 +48,5 @@ def random_tensor(name: str, shape: Sequence[int], number: int, pool: Tensor) ->
 def random_weights(name: str, expected: Mapping[str, Tensor], device: Device, dtype: torch.dtype) -> dict[str, Tensor]:
     """All tensors of a network, made on the device; the same on every device."""
     pool = normal_pool().to(device.torch_device, dtype)
-    names = tqdm(expected, desc=f"making {name}", unit="tensor", leave=False, delay=1)
+    names = Progress(expected, desc=f"making {name}", unit="tensor")
     return {key: random_tensor(key, expected[key].shape, number, pool) for number, key in enumerate(names)}

@@ -15,10 +15,10 @@ from itertools import islice
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ivit_helpers.device import dtype_name
 from ivit_helpers.errors import InputError
+from ivit_helpers.record import Progress
 from ivit_helpers.weights.files import Place
 
 BLOCK_BYTES = 2**18
@@ -133,7 +133,7 @@ def read(places: Mapping[str, Place], fits: torch.dtype) -> Iterator[tuple[str, 
     total = sum(place.nbytes for place in places.values())
     with (
         ThreadPoolExecutor(SCANNERS) as pool,
-        tqdm(total=total, desc="loading weights", unit="B", unit_scale=True, leave=False, delay=1) as progress,
+        Progress(total=total, desc="loading weights", unit="B", unit_scale=True) as progress,
     ):
         scanned = deque(pool.submit(_sound, *item, fits) for item in islice(ordered, SCANNERS))
         while scanned:
