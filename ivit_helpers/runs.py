@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ivit_helpers import report
 from ivit_helpers.errors import InputError
 from ivit_helpers.paths import printable
 from ivit_helpers.record import MODEL_NOTEBOOKS, AnyRecord, CompareRecord, ModelRecord, read
+from ivit_helpers.report import record_in
 
 ADVICE = "give a run's folder, its record (.json) or its page (.html)"
 
@@ -36,7 +36,7 @@ def read_run(given: str) -> NamedRun:
         if not found:
             raise InputError(f"The folder {printable(given)} has no smoke.json, benchmark.json or accuracy.json: {ADVICE}.")
         return NamedRun(given, path, {record.notebook: _of_a_model(record, given) for record in found})
-    record = _of_a_model(_in_page(path) if path.suffix.lower() in {".html", ".htm"} else read(path), given)
+    record = _of_a_model(record_in(path) if path.suffix.lower() in {".html", ".htm"} else read(path), given)
     return NamedRun(given, path.parent, {record.notebook: record})
 
 
@@ -49,14 +49,6 @@ def _path(given: str) -> Path:
     if not given or not found:
         raise InputError(f"There is no run {printable(given)!r}: {ADVICE}.")
     return path
-
-
-def _in_page(path: Path) -> AnyRecord:
-    reader = getattr(report, "record_in", None) or getattr(getattr(report, "page", None), "record_in", None)
-    if reader is None:
-        raise InputError(f"{printable(str(path))} is a page, and this version does not read records out of pages: give the record (.json).")
-    record: AnyRecord = reader(path)
-    return record
 
 
 def _of_a_model(record: AnyRecord, given: str) -> ModelRecord:
