@@ -1,6 +1,7 @@
 """What the `ivit` command asks before anything starts."""
 
 import pytest
+from click.testing import CliRunner
 
 from ivit_helpers import __main__ as command
 from ivit_helpers.accuracy import questions
@@ -21,3 +22,10 @@ def test_a_published_set_without_a_trained_head_is_refused(model_folder):
 def test_the_device_that_a_run_would_use_is_named(capsys):
     command.main(["check", "-pdevice=cpu"], standalone_mode=False)
     assert capsys.readouterr().out.startswith("cpu (")
+
+
+def test_a_run_without_names_is_of_the_three_notebooks_that_run_the_model():
+    assert command.ALL == ("smoke", "benchmark", "accuracy")
+    done = CliRunner().invoke(command.main, ["run", "compare"])
+    assert done.exit_code == 2
+    assert "'compare' is not one of" in done.output
