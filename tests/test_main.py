@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 
 from ivit_helpers import __main__ as command
 from ivit_helpers.accuracy import questions
@@ -31,3 +32,10 @@ def test_a_plotting_backend_that_does_not_exist_is_not_used():
     line = [sys.executable, "-m", "ivit_helpers", "check", "smoke", "-pdevice=cpu"]
     done = subprocess.run(line, env={**os.environ, "MPLBACKEND": "nonsense"}, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_run_without_names_is_of_the_three_notebooks_that_run_the_model():
+    assert command.ALL == ("smoke", "benchmark", "accuracy")
+    done = CliRunner().invoke(command.main, ["run", "compare"])
+    assert done.exit_code == 2
+    assert "'compare' is not one of" in done.output

@@ -225,3 +225,12 @@ def test_the_digests_are_reported_with_the_damage_where_they_were_asked_for(mode
     rewritten(model_folder, lambda tensors: tensors["encoder.layers.0.norm1.weight"].zero_())
     with pytest.raises(InputError, match=r"is all zeros; .* SHA-256 here: pytorch_model-00001-of-00002.bin [0-9a-f]{64}"):
         loading.load(checkpoint.find(str(model_folder)), cpu, torch.float32, verify=True)
+
+
+@pytest.mark.parametrize("odd", [{"a": 1}, 7, None, [[]]])
+def test_a_type_that_is_no_text_is_left_out_of_the_record(odd, model_folder, cpu):
+    config = json.loads((model_folder / "config.json").read_text())
+    (model_folder / "config.json").write_text(json.dumps(config | {"model_type": odd, "architectures": [odd, "InternVisionModel"]}))
+    facts = load(model_folder, cpu).facts()
+    assert (facts.model_type, facts.architectures) == (None, ["InternVisionModel"])
+    assert (facts.heads, facts.patch_size, facts.intermediate_size) == (4, 14, 128)
