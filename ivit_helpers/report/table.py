@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from ivit_helpers.report.theme import styled
 
 NOTHING = "–"
-FEW_COLUMNS, MOST_COLUMNS = 4, 8
-"""Each row of a table is a card on a phone; of one with more columns also on a tablet, or on a laptop"""
+CARDS = {"cards": 4, "middle": 5, "wide": 9}
+"""From how many columns on each row is a card: on a phone, on a tablet too, on a laptop too; classes of the style"""
 _NUMBER = r"[+-−±]?[\d,]*\.?\d+(?:e[+-]?\d+|·10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)? ?%?|10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+"
 _NUMBERS = re.compile(rf"(?:{_NUMBER})(?: (?:to|of) (?:{_NUMBER}))?(?: \((?:{_NUMBER}) to (?:{_NUMBER})\))?")
 """A number, a range, a share, or a number with its interval"""
@@ -36,7 +36,7 @@ class Table:
         body = "".join(f"<tr>{''.join(row)}</tr>" for row in zip(*cells, strict=True))
         caption = f'<p class="caption">{escape(self.caption)}</p>' if self.caption else ""
         name = f' aria-label="{escape(self.caption)}"' if self.caption else ""
-        kind = "data wide" if len(columns) > MOST_COLUMNS else "data middle" if len(columns) > FEW_COLUMNS else "data"
+        kind = " ".join(["data", *(name for name, least in CARDS.items() if len(columns) >= least)])
         head = f"<thead><tr>{heads}</tr></thead>"
         return styled(f'{caption}<div class="scroll"><table class="{kind}"{name}>{head}<tbody>{body}</tbody></table></div>')
 
