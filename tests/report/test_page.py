@@ -130,6 +130,7 @@ def test_every_heading_has_an_id_of_its_own_and_a_link_in_the_contents(tmp_path)
 def test_links_lead_to_files_that_are_there(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "smoke_tries.csv").write_text("a")
+    (tmp_path / "secret").write_text("not of this run")
     page_of(smoke(tables={"smoke_tries.csv": "0", "smoke_gone.csv": "0", "../secret": "0"}), tmp_path / "run")
     page_of(BenchmarkRecord(started=STARTED), tmp_path / "run")
     for name in ("smoke", "benchmark"):
