@@ -4,15 +4,15 @@ import itertools
 import json
 from contextlib import suppress
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from ivit_helpers import report
 from ivit_helpers.__main__ import main
 from ivit_helpers.errors import ChecksFailed, InputError
-from ivit_helpers.paths import REPORTS
+from ivit_helpers.paths import NOTEBOOKS, REPORTS
 from ivit_helpers.record import (
     AccuracyParameters,
     AccuracyRecord,
@@ -25,6 +25,7 @@ from ivit_helpers.record import (
     write,
 )
 from ivit_helpers.record.rows import AccuracyRow, Latency, ModelFacts
+from ivit_helpers.report.page import write_report
 from ivit_helpers.runs import read_run
 from tests.notebook import executed
 
@@ -320,11 +321,10 @@ def test_a_renamed_record_and_a_folder_are_the_same_run(benchmark, tmp_path):
     assert read_run(str(renamed)).records["benchmark"].id == "0"
 
 
-def test_a_page_is_the_run_whose_record_it_carries(benchmark, tmp_path, monkeypatch):
+def test_a_page_is_the_run_whose_record_it_carries(benchmark, tmp_path):
     path = benchmark(row(50))
     page = path.with_suffix(".html")
-    page.write_text("<html></html>")
-    monkeypatch.setattr(report, "record_in", lambda asked: read(path) if asked == page else None, raising=False)
+    write_report(read(path), nbformat.read(NOTEBOOKS / "benchmark.ipynb", as_version=4), page)
     assert read_run(str(page)).records["benchmark"] == read(path)
 
 

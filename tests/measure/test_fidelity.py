@@ -109,11 +109,11 @@ def uniform_attention_in_one(network):
 
 def scale_forgotten(network):
     scales = network.encoder.layers[1].ls2
-    network.encoder.layers[1].mlp.fc2.register_forward_hook(lambda *given: given[-1] / scales)
+    network.encoder.layers[1].mlp.register_forward_hook(lambda *given: given[-1] / scales)
 
 
 def not_a_number_made(network):
-    network.encoder.layers[1].mlp.fc2.register_forward_hook(lambda *given: given[-1] * float("nan"))
+    network.encoder.layers[1].mlp.register_forward_hook(lambda *given: given[-1] * float("nan"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -181,7 +181,7 @@ def test_one_command_leaves_the_three_reports(tmp_path):
         assert len(page) < 1_000_000
         images = re.findall(r"<img [^>]*>", page)
         assert all(re.search('alt="[^"]{5,}"', image) for image in images)
-        assert len(images) >= 2
+        assert len(images) + page.count("<svg") >= 2
         assert "prefers-color-scheme: dark" in page
         assert f"{name}:" in done.stdout
     rows = json.loads((tmp_path / "benchmark.json").read_text())["rows"]

@@ -34,7 +34,7 @@ def test_the_error_of_each_block_alone_is_checked_and_recorded(tmp_path, cpu):
 def test_blocks_with_too_large_an_error_fail_the_check_by_number(tmp_path, cpu):
     run, loaded, expected = run_and_reference(tmp_path, cpu)
     for number in (1, 3):
-        loaded.network.encoder.layers[number].mlp.fc2.register_forward_hook(lambda *given: given[-1] * 1.001)
+        loaded.network.encoder.layers[number].mlp.register_forward_hook(lambda *given: given[-1] * 1.001)
     correctness.blocks_alone(run, loaded, expected)
     [check] = run.record.checks
     assert check.status == "failed"
