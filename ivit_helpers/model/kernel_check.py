@@ -3,7 +3,7 @@
 A kernel that fails or disagrees is refused, with its error, and the plain one is used.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from ivit_helpers.model.network import InternViTConfig
 from ivit_helpers.model.rounding import ALLOWED_MULTIPLE, FLOOR, reference_dtype, relative_error
 
 Arguments = tuple[Any, ...]
+SLOTS = ("rms_norm", "gelu", "attention", "add_scaled", "mlp")
 
 
 @dataclass(frozen=True)
@@ -37,23 +38,25 @@ class KernelVerdict:
         return "; ".join(filter(None, [self.refused, measured, instead]))
 
 
-def _inputs(config: InternViTConfig) -> dict[str, list[Arguments]]:
-    """Float32 arguments of one image's size for each kernel, on the CPU; always the same."""
+def _inputs(config: InternViTConfig, wanted: Collection[str]) -> dict[str, list[Arguments]]:
+    """Float32 arguments of one image's size for each wanted kernel, on the CPU; always the same."""
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
     tokens, width, inner, heads = config.tokens, config.hidden_size, config.intermediate_size, config.num_attention_heads
-    return {
+    found: dict[str, list[Arguments]] = {
         "rms_norm": [(normal(1, tokens, width), 1 + 0.1 * normal(width), config.layer_norm_eps)],
         # The tanh form differs from the exact one most, relative to its size, where the answer is small: that part on its own.
         "gelu": [(normal(1, tokens, width),), (torch.linspace(-4, -1.5, 4096),)],
         "attention": [tuple(normal(1, heads, tokens, width // heads) for _ in range(3))],
         # Layer scales are small; one of another size, or none, is seen only where update and residual are of one size.
         "add_scaled": [(normal(1, tokens, width), normal(1, tokens, width), normal(width))],
-        "mlp": _mlp_inputs(normal, width, inner),
     }
+    if "mlp" in wanted:  # half a gigabyte for the 6B network
+        found["mlp"] = _mlp_inputs(normal, width, inner)
+    return {name: samples for name, samples in found.items() if name in wanted}
 
 
 def _mlp_inputs(normal: Callable[..., Tensor], width: int, inner: int) -> list[Arguments]:
@@ -107,9 +110,8 @@ def trusted_kernels(config: InternViTConfig, device: Device, dtype: torch.dtype)
     """The device's fused kernels, with another one or the plain one in place of each that is refused, and the verdict on each."""
     kernels, others = fused(device), device.other_operators()
     verdicts: list[KernelVerdict] = []
-    for name, samples in _inputs(config).items():
-        if getattr(kernels, name) is getattr(PLAIN, name):
-            continue  # this device has no fused form
+    wanted = [name for name in SLOTS if getattr(kernels, name) is not getattr(PLAIN, name)]  # the others have no fused form here
+    for name, samples in _inputs(config, wanted).items():
         verdict = _judge(name, getattr(kernels, name), samples, device, dtype)
         if verdict.refused and name in others:
             other = _judge(name, others[name], samples, device, dtype)
