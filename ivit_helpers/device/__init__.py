@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any
 from ivit_helpers.device.selection import batch_environment, kind_named, may_be_wanted, may_start_a_driver, select
 
 if TYPE_CHECKING:
-    from ivit_helpers.device.cpu import host, host_peak, reset_host_peak
+    from ivit_helpers.device.cpu import host, host_peak, reset_host_peak, return_freed_memory
     from ivit_helpers.device.device import Device, dtype_name, is_out_of_memory
     from ivit_helpers.device.environment import describe
     from ivit_helpers.device.graphs import Compiled, Graphed, Prepared, replays
 
 __all__ = [
     "Compiled", "Device", "Graphed", "Prepared", "batch_environment", "describe", "dtype_name", "host", "host_peak",
-    "is_out_of_memory", "kind_named", "may_be_wanted", "may_start_a_driver", "replays", "reset_host_peak", "select",
+    "is_out_of_memory", "kind_named", "may_be_wanted", "may_start_a_driver", "replays", "reset_host_peak",
+    "return_freed_memory", "select",
 ]  # fmt: skip
 
 _NEEDS_TORCH = {
     "Device": "device", "dtype_name": "device", "is_out_of_memory": "device", "describe": "environment",
-    "host": "cpu", "host_peak": "cpu", "reset_host_peak": "cpu",
+    "host": "cpu", "host_peak": "cpu", "reset_host_peak": "cpu", "return_freed_memory": "cpu",
     "Compiled": "graphs", "Graphed": "graphs", "Prepared": "graphs", "replays": "graphs",
 }  # fmt: skip
 

@@ -1,5 +1,6 @@
 """The CPU: a device like the others, and the one that every reference is computed on."""
 
+import ctypes
 import platform
 import re
 from collections.abc import Callable, Iterator
@@ -61,6 +62,12 @@ def reset_host_peak() -> None:
     """Begin a new peak for `host_peak`, where the system lets a process do so (Linux, not in every container)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
+
+
+def return_freed_memory() -> None:
+    """Give memory that this process has freed back to the system, where its C library can (glibc)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class CPU(Device):

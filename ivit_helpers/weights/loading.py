@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ivit_helpers.device import Device, dtype_name, host_peak, reset_host_peak
+from ivit_helpers.device import Device, dtype_name, host_peak, reset_host_peak, return_freed_memory
 from ivit_helpers.errors import InputError
 from ivit_helpers.model import Classifier, InternViT, KernelVerdict, trusted_kernels
 from ivit_helpers.record import ModelFacts
@@ -199,6 +199,7 @@ def load(checkpoint: Checkpoint, device: Device, dtype: torch.dtype, verify: boo
         kernels, verdicts = trusted_kernels(checkpoint.config, device, dtype)
         with torch.device("meta"):
             network = InternViT(checkpoint.config, kernels)
+        return_freed_memory()  # of the checks, half a gigabyte where the MLP is checked
         digests = {file.name: sha256(file) for file in checkpoint.shards} if verify else {}
         reset_host_peak()
         device.reset_peak_memory()
