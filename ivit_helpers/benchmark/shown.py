@@ -34,9 +34,7 @@ def limit_table(rows: Sequence[BenchmarkRow], products: Sequence[TimingRow]) -> 
             "bound, images/s": number(row.bound_images_per_s),
             "of the bound": number(row.share_of_bound and 100 * row.share_of_bound, 1, " %"),
             "products alone, images/s": number(alone[row.batch_size].images_per_s if row.batch_size in alone else None),
-            "times as fast as they": ""
-            if row.products is None
-            else f"{row.products.median:.3f} ({row.products.low:.3f} to {row.products.high:.3f})",
+            "times as fast as they": _in_words(row.products),
         }
         for row in rows
         if row.was_measured

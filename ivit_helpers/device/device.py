@@ -14,6 +14,7 @@ from torch import Tensor
 from ivit_helpers.errors import InputError, Unavailable, describe_error, first_line
 
 D = TypeVar("D", bound="Device")
+T = TypeVar("T")
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -208,13 +209,15 @@ class Device:
 
     def peak_tflops(self) -> dict[str, float]:
         """Dense 16-bit matrix peaks in TFLOP/s by their source; empty for a device that has no published peak."""
-        keys = [key for key in self.peaks if key in self.name]
-        return dict(self.peaks[max(keys, key=len)]) if keys else {}
+        return dict(self._by_name(self.peaks) or {})
 
     def peak_gb_per_s(self) -> float | None:
         """The vendor's memory bandwidth in GB/s (10^9 bytes); None for a device whose bandwidth is not known."""
-        keys = [key for key in self.bandwidths if key in self.name]
-        return self.bandwidths[max(keys, key=len)] if keys else None
+        return self._by_name(self.bandwidths)
+
+    def _by_name(self, table: Mapping[str, T]) -> T | None:
+        """The entry of the longest key that this device's name contains."""
+        return table[max(keys, key=len)] if (keys := [key for key in table if key in self.name]) else None
 
     def power_watts(self) -> float | None:
         """What the card takes now, in watts; None where nobody says."""

@@ -15,7 +15,7 @@ from ivit_helpers.images.aside import SUFFIXES, LeftAside, classified_file
 from ivit_helpers.images.labelled_images import LabelledImages, named, printable
 from ivit_helpers.paths import DATA
 
-MOST_FOLDERS = 200_000
+MOST_FOLDERS = 100_000
 """Folders of one set: ImageNet-21k has 21,841"""
 MOST_NAMES = 16
 """Of one folder, by links: links that lead to each other multiply without end"""
@@ -57,13 +57,7 @@ def tree(top: Path) -> Tree:
     real = top.resolve()
     waiting = [(top, frozenset(map(_identity, (real, *real.parents))))]
     while waiting:
-        folder, around = waiting.pop()
-        found.folders.append(folder)
-        if len(found.folders) > MOST_FOLDERS:
-            raise InputError(
-                f"{top} holds more than {MOST_FOLDERS:,} folders, links to folders included: give the folder of one image set."
-            )
-        waiting += _read(folder, around, found)
+        waiting += _read(*waiting.pop(), found)
     found.images.sort()
     return found
 

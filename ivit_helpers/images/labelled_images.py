@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from ivit_helpers import paths
 from ivit_helpers.errors import InputError
 from ivit_helpers.images.aside import LeftAside
 from ivit_helpers.images.regular import open_regular
@@ -98,7 +99,7 @@ def synthetic_images(count: int, seed: int) -> SyntheticImages:
 
 def printable(name: str) -> str:
     """A file name as it can be written and shown: bytes that are not UTF-8 and control characters are written as escapes."""
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    text = paths.printable(name)
     return "".join(map(_shown, text)) if not text.isprintable() else text
 
 

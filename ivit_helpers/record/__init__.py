@@ -1,5 +1,6 @@
 """What a run is given and what it leaves: parameters, typed rows, the record, the run itself."""
 
+from ivit_helpers.record.compared import ComparedRun, CompareRow, Difference, Unmatched
 from ivit_helpers.record.folder import RunFolder, check_folder, is_used
 from ivit_helpers.record.parameters import (
     MODEL_NOTEBOOKS,
@@ -43,10 +44,7 @@ from ivit_helpers.record.rows import (
     BatchTried,
     BenchmarkRow,
     Check,
-    ComparedRun,
-    CompareRow,
     Conditions,
-    Difference,
     Frontier,
     Latency,
     Limits,
@@ -55,7 +53,6 @@ from ivit_helpers.record.rows import (
     SmokeRow,
     TimingRow,
     Transfer,
-    Unmatched,
 )
 from ivit_helpers.record.run import RUN_ID, Conclusion, Run, new_id, new_record, start
 

@@ -11,14 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from ivit_helpers.errors import InputError
 from ivit_helpers.paths import printable
+from ivit_helpers.record.compared import ComparedRun, CompareRow, Difference, Unmatched
 from ivit_helpers.record.rows import (
     AccuracyRow,
     BenchmarkRow,
     Check,
-    ComparedRun,
-    CompareRow,
     Conditions,
-    Difference,
     Frontier,
     Limits,
     ModelFacts,
@@ -26,7 +24,6 @@ from ivit_helpers.record.rows import (
     SmokeRow,
     TimingRow,
     Transfer,
-    Unmatched,
     plain,
 )
 
