@@ -38,7 +38,8 @@ def configuration(run: SmokeRun, found: Checkpoint) -> Facts:
     kind = found.published.get("model_type", "random weights" if found.is_random else "not given")
     known = found.is_random or kind in KNOWN_TYPES or "InternVisionModel" in found.published.get("architectures", [])
     run.check("configuration", known, f"{found.name}: model_type {kind}")
-    crop = f"short side to {found.transform.size}, centre crop {found.transform.crop_size}, bicubic"
+    resampling = Image.Resampling(found.transform.resample).name.lower()
+    crop = f"short side to {found.transform.size}, centre crop {found.transform.crop_size}, {resampling}"
     side, native = found.transform.crop_size, found.config.image_size
     run.check("image size", side == native, f"the processor makes {side} px, the network was made for {native} px")
     return facts({**asdict(found.config), "tokens": found.config.tokens, "preprocessing": crop}, "config.json")
