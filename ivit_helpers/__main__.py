@@ -167,11 +167,24 @@ def check(notebooks: tuple[str, ...], given: tuple[str, ...]) -> None:
     first = chosen[names[0]]
     problems, _ = _examined(chosen)
     try:
-        click.echo(_select(first))
+        _print(f"{_select(first)}\n")
     except InputError as error:
         problems.append(error)
     if problems:
         _refuse(problems)
+
+
+def _print(text: str) -> None:
+    """Print what was asked for. Raises InputError where it cannot be written, for example to a file on a full disk."""
+    try:
+        click.echo(text, nl=False)
+    except BrokenPipeError:  # whoever read it has seen enough, which click knows how to end
+        raise
+    except OSError as error:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # else Python tries once more at its end, and complains
+        os.close(nowhere)
+        raise InputError(f"What was asked for cannot be printed ({error.strerror}): make room, or print it elsewhere.") from None
 
 
 def _refuse(problems: Sequence[InputError]) -> NoReturn:
@@ -217,7 +230,7 @@ def card(runs: tuple[str, ...], language: "Language", out: Path | None) -> None:
         if out:
             write_whole(out, written)
         else:
-            click.echo(written, nl=False)
+            _print(written)
     except InputError as error:
         _refuse([error])
 
@@ -225,7 +238,10 @@ def card(runs: tuple[str, ...], language: "Language", out: Path | None) -> None:
 @main.command()
 def schema() -> None:
     """Print the JSON schema of a run's record."""
-    click.echo(json.dumps(json_schema(), indent=1, ensure_ascii=False))
+    try:
+        _print(json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n")
+    except InputError as error:
+        _refuse([error])
 
 
 def _examined(chosen: Mapping[str, Parameters]) -> tuple[list[InputError], dict[str, int]]:
