@@ -17,8 +17,6 @@ from ivit_helpers.report import Figure, Gallery, Theme, draw
 _TOPS: tuple[Literal[5, 1], ...] = (5, 1)
 FEW_CLASSES = 12
 """Classes of a confusion matrix whose counts are written into its cells"""
-DARK_CELL = 0.5
-"""Share of the darkest shade from which on a count is written in the colour of the paper"""
 LONGEST = 32  # characters of a class name beside an axis, which needs the room for itself
 
 
@@ -83,14 +81,12 @@ def confusion(frame: pd.DataFrame) -> Figure:
     def plot(axes: Axes, theme: Theme) -> None:
         counts = frame.to_numpy()
         off_diagonal = counts - np.diag(np.diag(counts))
-        shown = axes.imshow(counts, aspect="auto", norm="asinh", interpolation="nearest", label="images")
-        shades = np.asarray(shown.norm(counts), float)
+        axes.imshow(counts, aspect="auto", norm="asinh", interpolation="nearest", label="images")
         axes.grid(visible=False)
         if len(frame) <= FEW_CLASSES:
             for i, j in np.argwhere(counts):
-                colour = theme.paper if shades[i, j] > DARK_CELL else theme.ink
                 weight = "bold" if off_diagonal[i, j] else "normal"
-                axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8.5, color=colour, fontweight=weight)
+                axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8.5, color=theme.ink, fontweight=weight)
             axes.set_xticks(range(len(frame)), _short(frame.columns))
             axes.set_yticks(range(len(frame)), _short(frame.index))
         axes.set_xlabel("predicted class")

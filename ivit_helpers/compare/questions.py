@@ -47,8 +47,8 @@ def differences(run: CompareRun, runs: Runs) -> Table:
     """What is not the same in all runs: machine, versions, model, parameters."""
     found = pairs.differences(runs)
     run.note(differences=found)
-    lines = [{"": "begun", **_by_run([one.started for one in run.record.runs])}]
-    lines += [{"": one.name, **_by_run(one.values)} for one in found]
+    lines = [{"what": "begun", **_by_run([one.started for one in run.record.runs])}]
+    lines += [{"what": one.name, **_by_run(one.values)} for one in found]
     return Table(lines, "What is not the same in all runs")
 
 
@@ -125,7 +125,7 @@ def answers(run: CompareRun, runs: Runs) -> Table:
     rows = _compare(run, "answers", found, "the answers are as right")
     lines = [
         {
-            "": row.name,
+            "accuracy": row.name,
             "run": str(row.run + 1),
             "first": _percent(row.first),
             "later": _percent(row.later),

@@ -23,16 +23,18 @@ MOST_DOTS = 60
 """Dots of one series that can be pointed at; of more there is only the picture"""
 MOST_CELLS = 400
 RADIUS = 8.0  # points, of the place around a mark that a pointer may hit
+Box = tuple[float, float, float, float]
+"""x, y, width and height in points, from the upper left corner of the picture"""
 
 
 @dataclass
 class Point:
-    """One value of a series: `box` is the place (x, y, width, height) that a pointer hits, in points from the upper left corner."""
+    """One value of a series: `box` is the place that a pointer hits."""
 
     series: int | None
     x: str
     y: str
-    box: tuple[float, float, float, float]
+    box: Box
     value: str = ""
     shade: float | None = None
 

@@ -1,7 +1,9 @@
 """What matplotlib draws, as SVG inside a page: small, in the colours of the page, and without ids of its own."""
 
 import io
+import math
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from html import escape
 
@@ -15,13 +17,15 @@ from matplotlib.markers import MarkerStyle
 from matplotlib.path import Path
 from matplotlib.transforms import Affine2D
 
-from ivit_helpers.report.points import MOST, Point
+from ivit_helpers.report.points import MOST, Box, Point
 from ivit_helpers.report.theme import with_variables
 
 ID = "@@"
 """Stands for what makes the ids of one shown figure its own"""
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 _MOST_DOTS = 4000
+DARKEST = 0.5
+"""Opacity of the darkest cell: ink has a contrast of 4.5 to 1 on it, in both schemes"""
 
 
 def drawing(canvas: Canvas, inserted: dict[str, str]) -> str:
@@ -81,10 +85,10 @@ def dots(axes: Axes, collection: PathCollection, number: int | None, height: flo
 
 
 def cells(points: Sequence[Point]) -> str:
-    """A matrix: one colour, the darker the more."""
+    """A matrix: one colour, the darker the more, and never so dark that a count on it is hard to read."""
     return "".join(
         '<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" '.format(*point.box)
-        + f'style="fill: var(--plot-0); fill-opacity: {point.shade:.2f}"/>'
+        + f'style="fill: var(--plot-0); fill-opacity: {DARKEST * point.shade:.2f}"/>'
         for point in points
     )
 
@@ -109,8 +113,8 @@ def targets(points: Sequence[Point], words: Sequence[Sequence[str]], width: floa
     return f'<g class="points">{"".join(found)}</g>' if found else ""
 
 
-def _apart(points: Sequence[Point]) -> list[tuple[float, float, float, float]]:
-    """The places to hit, smaller where marks of one series stand close together."""
+def _apart(points: Sequence[Point]) -> list[Box]:
+    """The places to hit, smaller where marks of one series stand close together, and side by side where those of several do."""
     boxes = [point.box for point in points]
     for number in {point.series for point in points}:
         own = [index for index, point in enumerate(points) if point.series == number and point.shade is None]
@@ -122,7 +126,31 @@ def _apart(points: Sequence[Point]) -> list[tuple[float, float, float, float]]:
             side = max(4.0, min(wide, near))
             if wide == high and side < wide:
                 boxes[index] = (left + (wide - side) / 2, top + (high - side) / 2, side, side)
+    for group in _piles(points, boxes):
+        top, bottom = min(boxes[index][1] for index in group), max(boxes[index][1] + boxes[index][3] for index in group)
+        for place, index in enumerate(group):
+            left, _, wide, _ = boxes[index]
+            boxes[index] = (left, top + place * (bottom - top) / len(group), wide, (bottom - top) / len(group))
     return boxes
+
+
+def _piles(points: Sequence[Point], boxes: Sequence[Box]) -> list[list[int]]:
+    """Marks above each other whose places overlap, from the upper one to the lower one."""
+    columns = defaultdict[int, list[int]](list)
+    for index, (left, _, wide, high) in enumerate(boxes):
+        if points[index].shade is None and wide == high:  # bars and cells do not overlap
+            columns[round(left + wide / 2)].append(index)
+    piles: list[list[int]] = []
+    for column in columns.values():
+        reached = -math.inf
+        for index in sorted(column, key=lambda index: boxes[index][1]):
+            top, high = boxes[index][1], boxes[index][3]
+            if top < reached:
+                piles[-1].append(index)
+            else:
+                piles.append([index])
+            reached = top + high
+    return piles
 
 
 def swatch(artists: Sequence[object]) -> str:

@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel
 
-from ivit_helpers.report.theme import styled
+from ivit_helpers.report.theme import CARDS_BELOW, styled
 
 NOTHING = "–"
-CARDS = {"cards": 4, "middle": 5, "wide": 9}
-"""From how many columns on each row is a card: on a phone, on a tablet too, on a laptop too; classes of the style"""
+LETTER, GAP, LEAST, FEW = 7.6, 15.0, 14, 3
+"""Pixels of a letter and between columns, letters on a line of a column of texts, and columns that are a table at any width"""
 _NUMBER = r"[+-−±]?[\d,]*\.?\d+(?:e[+-]?\d+|·10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)? ?%?|10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+"
 _NUMBERS = re.compile(rf"(?:{_NUMBER})(?: (?:to|of) (?:{_NUMBER}))?(?: \((?:{_NUMBER}) to (?:{_NUMBER})\))?")
 """A number, a range, a share, or a number with its interval"""
@@ -36,9 +36,20 @@ class Table:
         body = "".join(f"<tr>{''.join(row)}</tr>" for row in zip(*cells, strict=True))
         caption = f'<p class="caption">{escape(self.caption)}</p>' if self.caption else ""
         name = f' aria-label="{escape(self.caption)}"' if self.caption else ""
-        kind = " ".join(["data", *(name for name, least in CARDS.items() if len(columns) >= least)])
         head = f"<thead><tr>{heads}</tr></thead>"
-        return styled(f'{caption}<div class="scroll"><table class="{kind}"{name}>{head}<tbody>{body}</tbody></table></div>')
+        return styled(f'{caption}<div class="scroll"><table class="data{_cards(columns)}"{name}>{head}<tbody>{body}</tbody></table></div>')
+
+
+def _cards(columns: Sequence[tuple[str, str, list[str]]]) -> str:
+    """The class of a table that has cards in place of rows where its columns would be cramped."""
+    needed = sum(GAP + LETTER * _letters(*column) for column in columns)
+    return f" cards{next((width for width in CARDS_BELOW if needed <= width), CARDS_BELOW[-1])}" if len(columns) > FEW else ""
+
+
+def _letters(name: str, kind: str, cells: Sequence[str]) -> int:
+    """How many letters wide a column must be: numbers stay on one line, texts are broken between words."""
+    words = [len(word) for text in (name, *cells) for word in text.split()]
+    return max(words + [len(cell) if kind else min(len(cell), LEAST) for cell in cells])
 
 
 def _column(name: str, cells: list[str]) -> tuple[str, str, list[str]]:

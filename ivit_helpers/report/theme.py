@@ -10,6 +10,8 @@ from typing import Any
 TEMPLATE = Path(__file__).resolve().parent / "template"
 MOST_SERIES = 12
 """Series of one figure that a reader can switch off"""
+CARDS_BELOW = (400, 560, 760, 980, 1200)
+"""Widths of the place of a table, in pixels of CSS: one that needs more shows each row as a card"""
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,14 @@ def style() -> str:
     """
     light, dark = _declared(LIGHT.variables, _WORDS_LIGHT), _declared(DARK.variables, _WORDS_DARK)
     switches = "".join(f".ivit .plot:has(.k{n}:not(:checked)) .s{n}{{display:none}}" for n in range(MOST_SERIES))
+    cards = (TEMPLATE / "cards.css").read_text("utf-8")
+    narrow = "".join(f"@container table (max-width:{width}px){{\n{cards.replace('.cards', f'.cards{width}')}}}\n" for width in CARDS_BELOW)
     return (
         f".ivit{{{light}color-scheme:light}}\n"
         f"@media screen and (prefers-color-scheme:dark){{.ivit{{{dark}color-scheme:dark}}}}\n"
         f'@media screen{{[data-jp-theme-light="true"] .ivit{{{light}color-scheme:light}}'
         f'[data-jp-theme-light="false"] .ivit{{{dark}color-scheme:dark}}}}\n'
-        f"@media screen{{{switches}}}\n{(TEMPLATE / 'output.css').read_text('utf-8')}"
+        f"@media screen{{{switches}}}\n{(TEMPLATE / 'output.css').read_text('utf-8')}@media screen{{\n{narrow}}}"
     )
 
 

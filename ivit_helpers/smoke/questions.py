@@ -83,7 +83,7 @@ def diagnose(run: SmokeRun, loaded: Loaded, asked: SmokeParameters) -> Table:
     run.note(headline=f"The forward pass fails ({failed_with}); {advice(attempts)}")
     run.extend_row(diagnosis=attempts)
     shown = {True: "ran", False: "failed", None: NOTHING}
-    return Table([{"tried": one.name, "": shown[one.worked], "what happened": one.outcome} for one in attempts], advice(attempts))
+    return Table([{"tried": one.name, "ended": shown[one.worked], "what happened": one.outcome} for one in attempts], advice(attempts))
 
 
 def _needs_forward(run: SmokeRun) -> None:

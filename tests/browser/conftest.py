@@ -80,7 +80,7 @@ def lab(browser: Browser, lab_address: tuple[str, Path]) -> Iterator[Lab]:
     context.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="package")
 def run_all(lab: Lab) -> Callable[..., NotebookNode]:
     """Open a notebook of the project in JupyterLab, with parameters typed into its parameters cell, and run all its cells.
 
