@@ -11,7 +11,9 @@ from pydantic import BaseModel
 from ivit_helpers.report.theme import CARDS_BELOW, styled
 
 NOTHING = "–"
-LETTER, GAP, LEAST, FEW = 7.6, 15.0, 14, 3
+LONGEST = 16
+"""Letters of a word that stays whole; longer ones, such as paths, are broken anywhere"""
+LETTER, GAP, LEAST, FEW = 7.8, 16.0, 14, 3
 """Pixels of a letter and between columns, letters on a line of a column of texts, and columns that are a table at any width"""
 _NUMBER = r"[+-−±]?[\d,]*\.?\d+(?:e[+-]?\d+|·10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)? ?%?|10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+"
 _NUMBERS = re.compile(rf"(?:{_NUMBER})(?: (?:to|of) (?:{_NUMBER}))?(?: \((?:{_NUMBER}) to (?:{_NUMBER})\))?")
@@ -31,8 +33,8 @@ class Table:
 
     def _repr_html_(self) -> str:
         columns = [_column(str(name), [str(cell) for cell in self.frame.iloc[:, place]]) for place, name in enumerate(self.frame.columns)]
-        heads = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind, _ in columns)
-        cells = [[f'<td{kind} data-label="{escape(name)}">{escape(cell)}</td>' for cell in of_column] for name, kind, of_column in columns]
+        heads = "".join(f'<th scope="col"{_class(kind)}>{escape(name)}</th>' for name, kind, _ in columns)
+        cells = [[f'<td{_class(kind)} data-label="{escape(name)}">{escape(cell)}</td>' for cell in own] for name, kind, own in columns]
         body = "".join(f"<tr>{''.join(row)}</tr>" for row in zip(*cells, strict=True))
         caption = f'<p class="caption">{escape(self.caption)}</p>' if self.caption else ""
         name = f' aria-label="{escape(self.caption)}"' if self.caption else ""
@@ -48,19 +50,23 @@ def _cards(columns: Sequence[tuple[str, str, list[str]]]) -> str:
 
 def _letters(name: str, kind: str, cells: Sequence[str]) -> int:
     """How many letters wide a column must be: numbers stay on one line, texts are broken between words."""
-    words = [len(word) for text in (name, *cells) for word in text.split()]
-    return max(words + [len(cell) if kind else min(len(cell), LEAST) for cell in cells])
+    words = [min(len(word), LONGEST) for text in (name, *cells) for word in text.split()]
+    return max(words + [len(cell) if kind == "n" else min(len(cell), LEAST) for cell in cells])
+
+
+def _class(kind: str) -> str:
+    return f' class="{kind}"' if kind else ""
 
 
 def _column(name: str, cells: list[str]) -> tuple[str, str, list[str]]:
-    """Heading, attributes and cells of a column. Numbers stand on the right, and a unit that all of them have goes into the heading."""
+    """Heading, class and cells of a column. Numbers stand on the right, and a unit that all of them have goes into the heading."""
     known = [cell for cell in cells if cell not in ("", NOTHING, "nan", "None")]
     cells = [cell if cell in known else NOTHING for cell in cells]
     if not known or not all(_NUMBERS.fullmatch(cell) for cell in known):
-        return name, "", cells
+        return name, "long" if any(len(word) > LONGEST for cell in cells for word in cell.split()) else "", cells
     if all("%" in cell for cell in known) and "%" not in name:
-        return f"{name}, %", ' class="n"', [cell.replace(" %", "").replace("%", "") for cell in cells]
-    return name, ' class="n"', cells
+        return f"{name}, %", "n", [cell.replace(" %", "").replace("%", "") for cell in cells]
+    return name, "n", cells
 
 
 class Facts:

@@ -23,6 +23,8 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 WITHOUT_BROWSER = "--no-browser --ip=127.0.0.1 --LabApp.expose_app_in_browser=True" + (" --allow-root" if os.geteuid() == 0 else "")
 NO_NEWS = {"fetchNews": "false", "checkForUpdates": False}
 """JupyterLab's answer to its own question whether it may ask the network"""
+MOST = 120_000
+"""Milliseconds that JupyterLab may take to open on a busy machine"""
 
 
 @pytest.fixture(scope="package")
@@ -63,10 +65,13 @@ def lab_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str,
             break
     else:
         pytest.fail("JupyterLab did not start:\n" + "".join(said))
-    Thread(target=server.stderr.read, daemon=True).start()  # so that it never waits for somebody to read
+    reader = Thread(target=server.stderr.read)  # so that it never waits for somebody to read
+    reader.start()
     yield address[0], served
     server.terminate()
-    server.wait(timeout=30)
+    reader.join()
+    server.wait()
+    server.stderr.close()
 
 
 @pytest.fixture(scope="package")
@@ -74,6 +79,7 @@ def lab(browser: Browser, lab_address: tuple[str, Path]) -> Iterator[Lab]:
     """JupyterLab, open in a page."""
     address, served = lab_address
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    context.set_default_timeout(MOST)
     page = context.new_page()
     page.goto(address)
     yield Lab(page, served)

@@ -19,7 +19,7 @@
       if (this.shown(element) && element.scrollWidth > element.clientWidth + 1 && getComputedStyle(element).display !== 'inline')
         found.push(`${name(element)} is cut: ${element.textContent.trim().slice(0, 40)}`);
     for (const cell of document.querySelectorAll(`:is(${root}) :is(th, td, dt, dd, summary)`))
-      if (this.shown(cell)) found.push(...this.broken(cell, longest));
+      if (this.shown(cell) && cell.offsetParent?.clientWidth > 1) found.push(...this.broken(cell, longest));
     return found;
   },
 
@@ -27,7 +27,7 @@
     const found = [], box = cell.getBoundingClientRect(), range = document.createRange();
     const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), where = cell.textContent.trim().slice(0, 40);
     for (let text = texts.nextNode(); text; text = texts.nextNode())
-      for (const word of text.data.matchAll(/[^\s\/_.,:;()=–-]+/g)) {
+      for (const word of text.data.matchAll(/[^\s-]+-?/g)) {
         range.setStart(text, word.index);
         range.setEnd(text, word.index + word[0].length);
         const parts = [...range.getClientRects()].filter(part => part.width), lines = new Set(parts.map(part => Math.round(part.top)));
@@ -66,7 +66,8 @@
       const style = getComputedStyle(element), drawn = element instanceof SVGElement, large = parseFloat(style.fontSize) >= 24;
       judge(drawn ? style.fill : style.color, drawn ? this.underneath(element) : this.behind(element), large ? 3 : 4.5, `"${own.slice(0, 30)}"`);
     }
-    for (const mark of document.querySelectorAll(`:is(${root}) .drawn :is([class^="s"] :is(path, use, rect), path[class^="s"])`)) {
+    const series = `:is(${root}) .drawn [class^="s"]`;
+    for (const mark of document.querySelectorAll(`${series} path, ${series} use, ${series}:is(path)`)) {
       const style = getComputedStyle(mark);
       for (const colour of [style.stroke, style.fill])
         if (colour !== 'none' && this.shown(mark)) judge(colour, this.behind(mark), 3, `a mark of "${mark.closest('figure').querySelector('figcaption').textContent}"`);
@@ -75,11 +76,8 @@
   },
 
   rgba(colour) {
-    const paper = document.createElement('canvas').getContext('2d');
-    paper.fillStyle = colour;
-    paper.fillRect(0, 0, 1, 1);
-    const [r, g, b, a] = paper.getImageData(0, 0, 1, 1).data;
-    return [r, g, b, a / 255];
+    const [r, g, b, a = 1] = colour.match(/[\d.]+/g).map(Number);
+    return [r, g, b, a];
   },
 
   over(above, below) {
@@ -152,7 +150,7 @@
     const at = document.activeElement;
     if (at === document.body) return null;
     at.dataset.reached = '';
-    return at.matches('.point') ? {said: at.querySelector('title').textContent, tip: this.tip()} : {};
+    return at.matches('.point') ? {said: at.querySelector('title').textContent, tip: this.tip()} : {said: null};
   },
 
   // Words inside an element that have no place on the page.

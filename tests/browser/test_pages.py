@@ -84,7 +84,7 @@ def test_the_keyboard_reaches_everything_and_the_value_is_said(visit, name):
     page = visit(name, viewport={"width": 390, "height": 800})
     page.keyboard.press("Tab")
     while stop := ask(page, "stop"):
-        if "said" in stop:
+        if stop["said"]:
             assert [stop["said"]] == [tip[: len(stop["said"])] for tip in stop["tip"]]
         page.keyboard.press("Tab")
     assert ask(page, "unreached") == []
@@ -92,12 +92,14 @@ def test_the_keyboard_reaches_everything_and_the_value_is_said(visit, name):
 
 @pytest.mark.parametrize("name", made.NAMES)
 def test_folds_open_and_close_by_keyboard(visit, name):
-    folds = visit(name).locator("details")
-    for fold in folds.all():
-        before = fold.evaluate("fold => fold.open")
-        for expected in (not before, before):
+    folds = visit(name).locator("details").all()
+    for fold in folds:
+        if not fold.evaluate("fold => fold.open"):
             fold.locator("> summary").press("Enter")
-            assert fold.evaluate("fold => fold.open") == expected
+        assert fold.evaluate("fold => fold.open")
+    for fold in reversed(folds):
+        fold.locator("> summary").press("Enter")
+        assert not fold.evaluate("fold => fold.open")
 
 
 @pytest.mark.parametrize("name", ["smoke", "benchmark"])
