@@ -12,6 +12,7 @@ from ivit_helpers.device import device, selection
 from ivit_helpers.model.network import InternViT
 from ivit_helpers.weights import checkpoint, loading
 from tests.builders import SMALL, randomised
+from tests.shell import BIN, CPU, SHORT, shell
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # no progress bars in captured output
 collect_ignore = [] if "NPU_RIG" in os.environ else ["npu"]  # `make test-npu` runs those on the rig
@@ -61,3 +62,14 @@ def configuration() -> CfgNode:
 @pytest.fixture(scope="session")
 def tiny() -> loading.Loaded:
     return loading.load(checkpoint.find("tiny"), selection.select("cpu"), torch.float32)
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `make report` leaves: the three notebooks on the embedded miniature, with settings that keep them short.
+
+    The environment that this command sets up first is the one that runs the tests.
+    """
+    folder = tmp_path_factory.mktemp("reports") / "run"
+    shell(f"make --assume-old=.venv/.installed-dev BIN={BIN} report ARGS='{CPU} {SHORT} -p limit=100 --out {folder}'")
+    return folder

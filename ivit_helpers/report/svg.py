@@ -114,7 +114,7 @@ def targets(points: Sequence[Point], words: Sequence[Sequence[str]], width: floa
 
 
 def _apart(points: Sequence[Point]) -> list[Box]:
-    """The places to hit, smaller where marks of one series stand close together, and side by side where those of several do."""
+    """The places to hit, smaller where marks of one series stand close together, and bands where those of several do."""
     boxes = [point.box for point in points]
     for number in {point.series for point in points}:
         own = [index for index, point in enumerate(points) if point.series == number and point.shade is None]

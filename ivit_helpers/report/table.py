@@ -13,8 +13,10 @@ from ivit_helpers.report.theme import CARDS_BELOW, styled
 NOTHING = "–"
 LONGEST = 16
 """Letters of a word that stays whole; longer ones, such as paths, are broken anywhere"""
-LETTER, GAP, LEAST, FEW = 7.8, 16.0, 14, 3
-"""Pixels of a letter and between columns, letters on a line of a column of texts, and columns that are a table at any width"""
+LETTER, GAP, LEAST = 7.8, 16.0, 14
+"""Pixels of a letter and between columns, and letters on a line of a column of texts"""
+PHONE, FEW = 340, 3
+"""Pixels that there always are, and columns that are cards on a phone at most"""
 _NUMBER = r"[+-−±]?[\d,]*\.?\d+(?:e[+-]?\d+|·10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)? ?%?|10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+"
 _NUMBERS = re.compile(rf"(?:{_NUMBER})(?: (?:to|of) (?:{_NUMBER}))?(?: \((?:{_NUMBER}) to (?:{_NUMBER})\))?")
 """A number, a range, a share, or a number with its interval"""
@@ -34,7 +36,7 @@ class Table:
     def _repr_html_(self) -> str:
         columns = [_column(str(name), [str(cell) for cell in self.frame.iloc[:, place]]) for place, name in enumerate(self.frame.columns)]
         heads = "".join(f'<th scope="col"{_class(kind)}>{escape(name)}</th>' for name, kind, _ in columns)
-        cells = [[f'<td{_class(kind)} data-label="{escape(name)}">{escape(cell)}</td>' for cell in own] for name, kind, own in columns]
+        cells = [[f'<td{_class(kind)} data-label="{escape(name)}">{_breakable(cell)}</td>' for cell in own] for name, kind, own in columns]
         body = "".join(f"<tr>{''.join(row)}</tr>" for row in zip(*cells, strict=True))
         caption = f'<p class="caption">{escape(self.caption)}</p>' if self.caption else ""
         name = f' aria-label="{escape(self.caption)}"' if self.caption else ""
@@ -45,7 +47,8 @@ class Table:
 def _cards(columns: Sequence[tuple[str, str, list[str]]]) -> str:
     """The class of a table that has cards in place of rows where its columns would be cramped."""
     needed = sum(GAP + LETTER * _letters(*column) for column in columns)
-    return f" cards{next((width for width in CARDS_BELOW if needed <= width), CARDS_BELOW[-1])}" if len(columns) > FEW else ""
+    steps = CARDS_BELOW[:1] if len(columns) <= FEW else CARDS_BELOW
+    return f" cards{next((width for width in steps if needed <= width), steps[-1])}" if needed > PHONE else ""
 
 
 def _letters(name: str, kind: str, cells: Sequence[str]) -> int:
@@ -56,6 +59,11 @@ def _letters(name: str, kind: str, cells: Sequence[str]) -> int:
 
 def _class(kind: str) -> str:
     return f' class="{kind}"' if kind else ""
+
+
+def _breakable(text: str) -> str:
+    """A text in HTML whose long words have places to break: after what joins the parts of a path or a name."""
+    return re.sub(rf"\S{{{LONGEST + 1},}}", lambda word: re.sub(r"(?<=[/_.=,])(?=\w)", "<wbr>", word[0]), escape(text))
 
 
 def _column(name: str, cells: list[str]) -> tuple[str, str, list[str]]:
@@ -80,7 +88,7 @@ class Facts:
 
     def _repr_html_(self) -> str:
         cells = "".join(
-            f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in self.pairs.items() if _short(value)
+            f"<div><dt>{escape(name)}</dt><dd>{_breakable(value)}</dd></div>" for name, value in self.pairs.items() if _short(value)
         )
         cells += "".join(
             f"<div><dt>{escape(name)}</dt><dd><details><summary>{escape(value[:8])}…</summary>{escape(value)}</details></dd></div>"

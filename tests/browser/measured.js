@@ -27,7 +27,7 @@
     const found = [], box = cell.getBoundingClientRect(), range = document.createRange();
     const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), where = cell.textContent.trim().slice(0, 40);
     for (let text = texts.nextNode(); text; text = texts.nextNode())
-      for (const word of text.data.matchAll(/[^\s-]+-?/g)) {
+      for (const word of text.data.matchAll(/[^\s[-]+-?/g)) {
         range.setStart(text, word.index);
         range.setEnd(text, word.index + word[0].length);
         const parts = [...range.getClientRects()].filter(part => part.width), lines = new Set(parts.map(part => Math.round(part.top)));
@@ -70,7 +70,7 @@
     for (const mark of document.querySelectorAll(`${series} path, ${series} use, ${series}:is(path)`)) {
       const style = getComputedStyle(mark);
       for (const colour of [style.stroke, style.fill])
-        if (colour !== 'none' && this.shown(mark)) judge(colour, this.behind(mark), 3, `a mark of "${mark.closest('figure').querySelector('figcaption').textContent}"`);
+        if (colour !== 'none' && !mark.closest('defs') && this.shown(mark)) judge(colour, this.behind(mark), 3, `a mark of "${mark.closest('figure').querySelector('figcaption').textContent}"`);
     }
     return [...found];
   },

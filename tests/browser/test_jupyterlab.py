@@ -45,8 +45,12 @@ def test_colours_follow_jupyterlabs_theme_and_not_the_systems(ran, lab, theme):
     assert faint(lab.page, SHOWN) == []
 
 
-def test_the_values_of_a_figure_are_said(run_all, lab):
-    """..."""
+def test_every_value_of_a_figure_is_said_under_the_pointer(ran, lab):
+    assert ask(lab.page, "hidden") == []
+    for number, title in enumerate(lab.page.locator(".point title").all_text_contents()[:3]):
+        lab.page.mouse.move(*ask(lab.page, "placeOf", number).values())
+        [tip] = ask(lab.page, "tip")
+        assert tip == title
 
 
 @pytest.mark.parametrize(

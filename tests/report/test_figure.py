@@ -23,7 +23,7 @@ def lines(axes, theme):
 
 def parsed(figure):
     """The elements of a figure's HTML, which must be well formed, without its style."""
-    html = figure._repr_html_().replace("<br>", "").replace("&nbsp;", " ")
+    html = figure._repr_html_().replace("<br>", "").replace("<wbr>", "").replace("&nbsp;", " ")
     html = re.sub(r"(<(?:input|img)[^>]*?)(\s)checked(\s[^>]*)>", r"\1\3/>", re.sub(r"<style>.*?</style>", "", html, flags=re.DOTALL))
     return ET.fromstring(html)
 
