@@ -27,10 +27,10 @@ def speed_changes(rows: Sequence[CompareRow]) -> Figure:
         axes.axvspan(1 / (1 + THRESHOLD), 1 + THRESHOLD, color=theme.faint, alpha=0.5, linewidth=0)
         axes.axvline(1, color=theme.ink, linewidth=1, linestyle="--")
         for place, row in enumerate(shown):
-            change, colour = row.change or 0, theme.series[COLOURS[row.outcome]]
-            if row.low is not None and row.high is not None:
-                axes.plot([row.low, row.high], [place, place], color=colour, linewidth=2)
-            axes.plot([change], [place], "s" if row.outcome == "worse" else "o", color=colour)
+            change = row.change or 0
+            spread = None if row.low is None or row.high is None else [[max(0.0, change - row.low)], [max(0.0, row.high - change)]]
+            style = "s" if row.outcome == "worse" else "o"
+            axes.errorbar(change, place, xerr=spread, fmt=style, color=theme.series[COLOURS[row.outcome]], linewidth=2, label=row.outcome)
         axes.set_yticks(range(len(shown)), [label(row) + (f", run {row.run + 1}" if several else "") for row in shown], fontsize=7.5)
         axes.invert_yaxis()
         axes.set_xlabel("times as fast as the first run")

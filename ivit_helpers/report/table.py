@@ -13,8 +13,10 @@ from ivit_helpers.report.theme import CARDS_BELOW, styled
 NOTHING = "–"
 LONGEST = 16
 """Letters of a word that stays whole; longer ones, such as paths, are broken anywhere"""
-LETTER, GAP, LEAST = 7.8, 16.0, 14
-"""Pixels of a letter and between columns, and letters on a line of a column of texts"""
+LETTER, GAP = 7.8, 16.0
+"""Pixels of a letter, and between columns"""
+LEAST, MOST, LINES = 14, 30, 4
+"""Letters on a line of a column of texts, which has about so many lines"""
 PHONE, FEW = 340, 3
 """Pixels that there always are, and columns that are cards on a phone at most"""
 _NUMBER = r"[+-−±]?[\d,]*\.?\d+(?:e[+-]?\d+|·10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)? ?%?|10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+"
@@ -54,7 +56,8 @@ def _cards(columns: Sequence[tuple[str, str, list[str]]]) -> str:
 def _letters(name: str, kind: str, cells: Sequence[str]) -> int:
     """How many letters wide a column must be: numbers stay on one line, texts are broken between words."""
     words = [min(len(word), LONGEST) for text in (name, *cells) for word in text.split()]
-    return max(words + [len(cell) if kind == "n" else min(len(cell), LEAST) for cell in cells])
+    lines = [len(cell) if kind == "n" else min(len(cell), max(LEAST, len(cell) // LINES), MOST) for cell in cells]
+    return max(words + lines)
 
 
 def _class(kind: str) -> str:
