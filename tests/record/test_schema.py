@@ -60,5 +60,5 @@ def test_a_committed_example_fits_the_schema_and_names_no_folder_of_a_machine(pa
     assert written["parameters"]["out"] == ""
 
 
-def test_there_are_committed_examples_of_every_notebook_that_runs_the_model():
-    assert {path.stem for path in EXAMPLES} >= set(MODEL_NOTEBOOKS)
+def test_there_are_committed_examples_of_every_notebook_that_runs_the_model_and_of_a_comparison():
+    assert {path.stem for path in EXAMPLES} >= {*MODEL_NOTEBOOKS, "compare"}
