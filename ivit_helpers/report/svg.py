@@ -3,6 +3,7 @@
 import io
 import math
 import re
+import textwrap
 from collections import defaultdict
 from collections.abc import Sequence
 from html import escape
@@ -24,6 +25,8 @@ ID = "@@"
 """Stands for what makes the ids of one shown figure its own"""
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 _MOST_DOTS = 4000
+LETTER = 5.8
+"""Points of a letter of the words beside a value"""
 DARKEST = 0.5
 """Opacity of the darkest cell: ink has a contrast of 4.5 to 1 on it, in both schemes"""
 
@@ -97,12 +100,12 @@ def targets(points: Sequence[Point], words: Sequence[Sequence[str]], width: floa
     """An invisible place on every value, larger than its mark, that says the value to pointer, keyboard and screen reader."""
     boxes = _apart(points)
     found = []
-    for point, lines, (left, top, wide, high) in zip(points, words, boxes, strict=True):
-        name = escape("\n".join(lines))
-        centre, right = left + wide / 2, left + wide / 2 > width / 2
+    for point, said, (left, top, wide, high) in zip(points, words, boxes, strict=True):
+        name = escape("\n".join(said))
+        lines = [part for line in said for part in textwrap.wrap(line, int(width / LETTER) - 1)]
         above = top - 4 - 11 * (len(lines) - 1)
         first = above if above > 10 else top + high + 11
-        anchor, place = ("end", min(centre + 14, width - 2)) if right else ("start", max(centre - 14, 2))
+        anchor, place = _beside(left + wide / 2, LETTER * max(map(len, lines)), width)
         tip = "".join(f'<tspan x="{place:.0f}" y="{first + 11 * number:.0f}">{escape(line)}</tspan>' for number, line in enumerate(lines))
         series = "" if point.series is None else f" s{point.series}"
         found.append(
@@ -111,6 +114,13 @@ def targets(points: Sequence[Point], words: Sequence[Sequence[str]], width: floa
             f'<text class="tip" text-anchor="{anchor}" aria-hidden="true">{tip}</text></g>'
         )
     return f'<g class="points">{"".join(found)}</g>' if found else ""
+
+
+def _beside(centre: float, length: float, width: float) -> tuple[str, float]:
+    """Where words begin or end that are `length` long, so that they are near `centre` and within the picture."""
+    if centre > width / 2:
+        return "end", max(min(centre + 14, width - 2), length + 2)
+    return "start", min(max(centre - 14, 2), width - 2 - length)
 
 
 def _apart(points: Sequence[Point]) -> list[Box]:

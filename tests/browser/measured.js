@@ -69,8 +69,9 @@
     const series = `:is(${root}) .drawn [class^="s"]`;
     for (const mark of document.querySelectorAll(`${series} path, ${series} use, ${series}:is(path)`)) {
       const style = getComputedStyle(mark);
-      for (const colour of [style.stroke, style.fill])
-        if (colour !== 'none' && !mark.closest('defs') && this.shown(mark)) judge(colour, this.behind(mark), 3, `a mark of "${mark.closest('figure').querySelector('figcaption').textContent}"`);
+      for (const [colour, opacity] of [[style.stroke, style.strokeOpacity], [style.fill, style.fillOpacity]])
+        if (colour !== 'none' && opacity > 0 && !mark.closest('defs') && this.shown(mark))
+          judge(colour, this.behind(mark), 3, `a mark of "${mark.closest('figure').querySelector('figcaption').textContent}"`);
     }
     return [...found];
   },

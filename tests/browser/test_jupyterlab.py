@@ -50,20 +50,13 @@ def test_every_value_of_a_figure_is_said_under_the_pointer(ran, lab):
     for number, title in enumerate(lab.page.locator(".point title").all_text_contents()[:3]):
         lab.page.mouse.move(*ask(lab.page, "placeOf", number).values())
         [tip] = ask(lab.page, "tip")
-        assert tip == title
+        assert tip.split() == title.split()
 
 
-@pytest.mark.parametrize(
-    ("given", "sentence"),
-    [
-        ({"batch_size": 0}, "smoke cannot use batch_size=0. Allowed: images in the synthetic batch, a whole number from 1 to 4096."),
-        ({"modle": "tiny"}, "smoke has no parameter modle (given 'tiny'): did you mean model?"),
-    ],
-)
-def test_a_wrong_parameter_is_one_sentence_and_nothing_runs(run_all, lab, given, sentence):
-    code = [cell for cell in run_all("smoke", **given).cells if cell.cell_type == "code"]
+def test_each_wrong_parameter_is_one_sentence_and_nothing_else_runs(run_all, lab):
+    code = [cell for cell in run_all("smoke", batch_size=0, modle="tiny").cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == [1, 2] + [None] * (len(code) - 2)
-    shown = lab.outputs.all_inner_texts()
-    assert len(shown) == 1
-    assert shown[0].startswith(f"InputError: {sentence}")
-    assert "\n" not in shown[0].strip()
+    [shown] = lab.outputs.all_inner_texts()
+    first, second = shown.strip().splitlines()
+    assert first == "InputError: smoke cannot use batch_size=0. Allowed: images in the synthetic batch, a whole number from 1 to 4096."
+    assert second.startswith("smoke has no parameter modle (given 'tiny'): did you mean model? It knows ")

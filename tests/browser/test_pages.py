@@ -76,7 +76,7 @@ def test_the_pointer_reaches_every_value_and_the_value_is_said(visit, name):
     for number in range(0, len(titles), 10):
         page.mouse.move(*ask(page, "placeOf", number).values())
         [tip] = ask(page, "tip")
-        assert tip == titles[number]
+        assert tip.split() == titles[number].split()
 
 
 @pytest.mark.parametrize("name", made.NAMES)
@@ -85,7 +85,7 @@ def test_the_keyboard_reaches_everything_and_the_value_is_said(visit, name):
     page.keyboard.press("Tab")
     while stop := ask(page, "stop"):
         if stop["said"]:
-            assert stop["tip"] == [stop["said"]]
+            assert [tip.split() for tip in stop["tip"]] == [stop["said"].split()]
         page.keyboard.press("Tab")
     assert ask(page, "unreached") == []
 
