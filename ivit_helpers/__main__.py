@@ -80,7 +80,7 @@ def _open_closed_streams() -> None:
 @click.group()
 @click.version_option(package_name="ivit-helpers")
 def main() -> None:
-    """Smoke, benchmark and accuracy reports for InternViT on this machine's accelerator."""
+    """Smoke, benchmark, accuracy and explore reports for InternViT on this machine's accelerator."""
     os.environ.pop("MPLBACKEND", None)  # figures are drawn without a window, and an unknown name would end matplotlib's import
     _open_closed_streams()
     if not _is_somewhere():
@@ -91,12 +91,12 @@ def main() -> None:
 
 
 @main.command(epilog=_epilog())
-@click.argument("notebooks", nargs=-1, type=click.Choice(ALL), metavar="[smoke] [benchmark] [accuracy]")
+@click.argument("notebooks", nargs=-1, type=click.Choice(ALL), metavar=" ".join(f"[{name}]" for name in ALL))
 @click.option("-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. [reports/<UTC time>-<model>-<device>]")
 @click.option("--cell-timeout", type=click.IntRange(1), metavar="SECONDS", help="Stop a cell that takes longer. [hours, by the work]")
 def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, cell_timeout: int | None) -> None:
-    """Run notebooks (all three when none is named) and leave HTML reports.
+    """Run notebooks (all four when none is named) and leave HTML reports.
 
     Exit codes: 0 no check failed, 1 a check failed or a notebook did not finish, 2 bad parameters and nothing was started, 130 stopped
     by Ctrl-C, 143 by SIGTERM.
@@ -151,7 +151,7 @@ def _run(chosen: Mapping[str, AnyParameters], folder: RunFolder, limits: Mapping
 
 
 @main.command()
-@click.argument("notebooks", nargs=-1, type=click.Choice(ALL), metavar="[smoke] [benchmark] [accuracy]")
+@click.argument("notebooks", nargs=-1, type=click.Choice(ALL), metavar=" ".join(f"[{name}]" for name in ALL))
 @click.option("-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated.")
 def check(notebooks: tuple[str, ...], given: tuple[str, ...]) -> None:
     """Say what device a run would use, and everything that would keep it from running; nothing is loaded.

@@ -9,6 +9,7 @@ from ivit_helpers.paths import printable
 from ivit_helpers.record import MODEL_NOTEBOOKS, AnyRecord, CompareRecord, ModelRecord, read
 from ivit_helpers.report import record_in
 
+NAMES = " or ".join([", ".join(list(MODEL_NOTEBOOKS)[:-1]), list(MODEL_NOTEBOOKS)[-1]])
 ADVICE = "give a run's folder, its record (.json) or its page (.html)"
 
 
@@ -34,7 +35,7 @@ def read_run(given: str) -> NamedRun:
     if path.is_dir():
         found = [read(path / f"{name}.json") for name in MODEL_NOTEBOOKS if (path / f"{name}.json").is_file()]
         if not found:
-            raise InputError(f"The folder {printable(given)} has no smoke.json, benchmark.json or accuracy.json: {ADVICE}.")
+            raise InputError(f"The folder {printable(given)} has no record of {NAMES}: {ADVICE}.")
         return NamedRun(given, path, {record.notebook: _of_a_model(record, given) for record in found})
     record = _of_a_model(record_in(path) if path.suffix.lower() in {".html", ".htm"} else read(path), given)
     return NamedRun(given, path.parent, {record.notebook: record})
@@ -53,5 +54,5 @@ def _path(given: str) -> Path:
 
 def _of_a_model(record: AnyRecord, given: str) -> ModelRecord:
     if isinstance(record, CompareRecord):
-        raise InputError(f"{printable(given)} is itself a comparison: {ADVICE} of smoke, benchmark or accuracy.")
+        raise InputError(f"{printable(given)} is itself a comparison: {ADVICE} of {NAMES}.")
     return record

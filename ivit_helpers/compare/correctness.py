@@ -6,7 +6,7 @@ from ivit_helpers import accuracy
 from ivit_helpers.device import dtype_name
 from ivit_helpers.errors import InputError
 from ivit_helpers.model import ALLOWED_MULTIPLE, FLOOR
-from ivit_helpers.record import AccuracyRecord, AccuracyRow, CompareRow, ModelRecord
+from ivit_helpers.record import AccuracyRecord, AccuracyRow, CompareRow, ExploreRecord, ModelRecord
 from ivit_helpers.runs import NamedRun
 
 MULTIPLE = {dtype_name(dtype): multiple for dtype, multiple in ALLOWED_MULTIPLE.items()}
@@ -92,7 +92,7 @@ def _judge_lost(row: CompareRow, there: AccuracyRow, here: AccuracyRow) -> None:
 
 def relative_errors(record: ModelRecord) -> dict[str, tuple[float, str]]:
     """(Error against the reference, dtype) of each implementation of a smoke or a benchmark run."""
-    if isinstance(record, AccuracyRecord):
+    if isinstance(record, AccuracyRecord | ExploreRecord):
         return {}
     found: dict[str, tuple[float, str]] = {}
     for row in record.rows:

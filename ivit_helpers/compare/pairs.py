@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ivit_helpers.compare.correctness import compare_answers, compare_errors, relative_errors
 from ivit_helpers.compare.speed import compare_speed
-from ivit_helpers.record import AccuracyRecord, BenchmarkRecord, CompareRow, Difference, ModelRecord, TimingRow, Unmatched
+from ivit_helpers.record import AccuracyRecord, BenchmarkRecord, CompareRow, Difference, ExploreRecord, ModelRecord, TimingRow, Unmatched
 from ivit_helpers.report import facts
 from ivit_helpers.runs import NamedRun
 
@@ -30,7 +30,7 @@ def shared(first: NamedRun, later: NamedRun) -> list[tuple[ModelRecord, ModelRec
 
 def configurations(record: ModelRecord) -> dict[str, TimingRow]:
     """The timed configurations, by a name that is the same in every run."""
-    if isinstance(record, AccuracyRecord):
+    if isinstance(record, AccuracyRecord | ExploreRecord):
         return {}
     rows: Sequence[TimingRow] = record.rows
     named = {"transformers": "transformers-sdpa"}  # its name in earlier versions

@@ -2,15 +2,16 @@
 
 from ivit_helpers.images.aside import LeftAside, listed
 from ivit_helpers.images.decoding import AUTO, Decoded, Decoder, batches, check_workers
-from ivit_helpers.images.folders import digits
+from ivit_helpers.images.folders import digits, images_below
 from ivit_helpers.images.imagenet import RULES, devkit_order, readable_names, synsets
 from ivit_helpers.images.labelled_images import Label, LabelledImages, printable
 from ivit_helpers.images.layouts import image_set
 from ivit_helpers.images.regular import read_text
+from ivit_helpers.images.single import dropped_image, named_image
 from ivit_helpers.images.transform import ImageTransform, read_image, synthetic_pixels
 
 __all__ = [
     "AUTO", "RULES", "Decoded", "Decoder", "ImageTransform", "Label", "LabelledImages", "LeftAside", "batches", "check_workers",
-    "devkit_order", "digits", "image_set", "listed",
-    "printable", "read_image", "read_text", "readable_names", "synsets", "synthetic_pixels",
+    "devkit_order", "digits", "dropped_image", "image_set", "images_below", "listed", "named_image", "printable", "read_image",
+    "read_text", "readable_names", "synsets", "synthetic_pixels",
 ]  # fmt: skip

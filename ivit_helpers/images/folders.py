@@ -130,6 +130,16 @@ def flat_folder(place: Path) -> LabelledImages:
     return LabelledImages(place.name, found.images, [None] * len(found.images), [], place, left_aside=found.aside)
 
 
+def images_below(place: Path) -> LabelledImages:
+    """The images below a folder, labelled by its class folders where it has some. Raises InputError where there is not one image."""
+    if not place.is_dir():
+        raise InputError(f"There is no folder {printable(str(place))}: give a folder of images.")
+    found = flat_folder(place)
+    if not len(found):
+        raise InputError(f"There are no images in {printable(str(place))}: give a folder of images.")
+    return class_folders(place) if all(path.parent != place for path in found.paths) else found
+
+
 def digits() -> LabelledImages:
     """The embedded digits, whose ten classes are those of the embedded miniature."""
     return class_folders(DATA / "digits", "digits")

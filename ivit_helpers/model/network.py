@@ -146,6 +146,16 @@ class Attention(nn.Module):
         projected: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
         return projected
 
+    def class_token_weights(self, x: Tensor) -> Tensor:
+        """What the class token attends to: (B, N, C) -> (B, heads, N) in float32, which adds up to 1 over the tokens.
+
+        Fused kernels do not give these weights, so they are computed from the same queries and keys.
+        """
+        q, k, _ = self.qkv(x).chunk(3, dim=-1)
+        of_class = self._split(self.q_norm(q))[:, :, :1].float()  # (B, heads, 1, C / heads)
+        scores = of_class @ self._split(self.k_norm(k)).float().transpose(-2, -1)
+        return (scores * float(of_class.shape[-1]) ** -0.5).softmax(dim=-1)[:, :, 0]
+
 
 class MLP(nn.Module):
     """Two linears with the exact GELU between them."""

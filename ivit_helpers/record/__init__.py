@@ -1,6 +1,7 @@
 """What a run is given and what it leaves: parameters, typed rows, the record, the run itself."""
 
 from ivit_helpers.record.compared import ComparedRun, CompareRow, Difference, Unmatched
+from ivit_helpers.record.explored import Answer, ExploreRow, Neighbour
 from ivit_helpers.record.folder import RunFolder, check_folder, is_used
 from ivit_helpers.record.parameters import (
     MODEL_NOTEBOOKS,
@@ -9,6 +10,7 @@ from ivit_helpers.record.parameters import (
     AnyParameters,
     BenchmarkParameters,
     CompareParameters,
+    ExploreParameters,
     Parameters,
     SmokeParameters,
     described,
@@ -27,6 +29,7 @@ from ivit_helpers.record.record import (
     AnyRecord,
     BenchmarkRecord,
     CompareRecord,
+    ExploreRecord,
     ModelRecord,
     SmokeRecord,
     best,
@@ -67,6 +70,7 @@ __all__ = [
     "AccuracyParameters",
     "AccuracyRecord",
     "AccuracyRow",
+    "Answer",
     "AnyParameters",
     "AnyRecord",
     "Attempt",
@@ -82,11 +86,15 @@ __all__ = [
     "Conclusion",
     "Conditions",
     "Difference",
+    "ExploreParameters",
+    "ExploreRecord",
+    "ExploreRow",
     "Frontier",
     "Latency",
     "Limits",
     "ModelFacts",
     "ModelRecord",
+    "Neighbour",
     "Parameters",
     "Progress",
     "Ratio",

@@ -134,7 +134,7 @@ def _new_folder(root: Path, name: str) -> Path:
 
 def _refuse_what_it_reads(asked: AnyParameters, folder: Path) -> None:
     """Raise InputError where the run would write into the folder of a run that it reads, and set that aside."""
-    named = [("reference", getattr(asked, "reference", "")), *(("runs", run) for run in getattr(asked, "runs", []))]
+    named = [*((name, getattr(asked, name, "")) for name in ("reference", "other")), *(("runs", run) for run in getattr(asked, "runs", []))]
     for name, given in named:
         try:
             place = Path(given).expanduser().resolve()

@@ -189,6 +189,27 @@ class AccuracyParameters(Parameters):
     )
 
 
+class ExploreParameters(Parameters):
+    """What does the network see, and where do two devices part?"""
+
+    image_path: str = Field("", description="an image file to look at; empty: an embedded image")
+    head: str = Field("", description="a classification head, .pth or .safetensors; empty: the model folder's own")
+    gallery: str = Field("", description="a folder of images to find neighbours in; empty: the embedded digits")
+    limit: Whole = Field(80, ge=0, description="images of the gallery, drawn at random, a whole number; 0: all of them")
+    seed: Whole = Field(0, ge=0, description="seed of the draw, a whole number")
+    block: Whole = Field(0, ge=0, description="the block to look at, a whole number from 1; 0: the last one")
+    attention_head: Whole = Field(0, ge=0, description="the attention head to look at, a whole number from 1; 0: the mean of all heads")
+    patch: Whole = Field(
+        0, ge=0, description="the patch that others are compared with, a whole number from 1 in rows; 0: the one in the middle"
+    )
+    other: str = Field(
+        "cpu", min_length=1, description='the other side: "cpu" (the reference on the CPU), or the states that another run saved, a file'
+    )
+    save: Truth = Field(
+        False, description="keep the hidden states of the image in explore_states.safetensors, for `other` of another run, true or false"
+    )
+
+
 class CompareParameters(AnyParameters):
     """What is different between these runs, and did anything get worse?"""
 
@@ -207,6 +228,7 @@ MODEL_NOTEBOOKS: dict[str, type[Parameters]] = {
     "smoke": SmokeParameters,
     "benchmark": BenchmarkParameters,
     "accuracy": AccuracyParameters,
+    "explore": ExploreParameters,
 }
 """The notebooks that run the model: `ivit run` is for these"""
 NOTEBOOKS: dict[str, type[AnyParameters]] = {**MODEL_NOTEBOOKS, "compare": CompareParameters}

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from ivit_helpers.errors import InputError
 from ivit_helpers.paths import printable
 from ivit_helpers.record.compared import ComparedRun, CompareRow, Difference, Unmatched
+from ivit_helpers.record.explored import Answer, ExploreRow, Neighbour
 from ivit_helpers.record.rows import (
     AccuracyRow,
     BenchmarkRow,
@@ -43,7 +44,7 @@ class Record(BaseModel):
     schema_: Literal[1, 2] = Field(2, alias="schema")
     id: str = Field("", description="of this run alone; its tables and its page have it too (empty in records of earlier versions)")
     batch: bool = Field(False, description="whether `ivit run` executed the notebook: then it also judges whether it ran to its end")
-    tables: dict[str, str] = Field({}, description="SHA-256 of each table that was written, by file name")
+    tables: dict[str, str] = Field({}, description="SHA-256 of each table or other file that was written beside the record, by its name")
     concluded: bool = Field(False, description="whether the notebook reached its conclusion")
     started: str = Field(description="UTC time, ISO 8601")
     seconds: float = Field(0.0, description="from the first cell to the last write")
@@ -176,6 +177,20 @@ class AccuracyRecord(Record):
     rows: list[AccuracyRow] = []
 
 
+class ExploreRecord(Record):
+    """The record of explore.ipynb."""
+
+    notebook: Literal["explore"] = "explore"
+    image: str = Field("", description="name of the image that was looked at")
+    image_checksum: str = Field("", description="CRC-32 of its pixels as the network gets them")
+    other: str = Field("", description="the other side, in words")
+    rows: list[ExploreRow] = []
+    answers: list[Answer] = Field([], description="the five classes with the highest scores")
+    gallery: str = Field("", description="name of the image set that neighbours were looked for in")
+    gallery_images: int | None = Field(None, description="images of it that were compared")
+    neighbours: list[Neighbour] = Field([], description="the nearest first; the image itself is left out")
+
+
 class CompareRecord(Record):
     """The record of compare.ipynb."""
 
@@ -196,13 +211,14 @@ class CompareRecord(Record):
         return ", ".join(dict.fromkeys(run.device for run in self.runs))
 
 
-ModelRecord: TypeAlias = SmokeRecord | BenchmarkRecord | AccuracyRecord
+ModelRecord: TypeAlias = SmokeRecord | BenchmarkRecord | AccuracyRecord | ExploreRecord
 """Of a notebook that runs the model"""
 AnyRecord: TypeAlias = ModelRecord | CompareRecord
 KINDS: dict[str, type[AnyRecord]] = {
     "smoke": SmokeRecord,
     "benchmark": BenchmarkRecord,
     "accuracy": AccuracyRecord,
+    "explore": ExploreRecord,
     "compare": CompareRecord,
 }
 _ANY: TypeAdapter[AnyRecord] = TypeAdapter(Annotated[AnyRecord, Field(discriminator="notebook")])

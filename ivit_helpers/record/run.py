@@ -17,6 +17,7 @@ from ivit_helpers.record.parameters import (
     AnyParameters,
     BenchmarkParameters,
     CompareParameters,
+    ExploreParameters,
     SmokeParameters,
     notebook_of,
 )
@@ -28,6 +29,7 @@ from ivit_helpers.record.record import (
     AnyRecord,
     BenchmarkRecord,
     CompareRecord,
+    ExploreRecord,
     SmokeRecord,
     read,
     write,
@@ -44,7 +46,7 @@ RUN_ID = "IVIT_RUN_ID"
 """Set for kernels of `ivit run`: the id of the run, whose folder that command has locked and whose end it judges"""
 
 
-R = TypeVar("R", SmokeRecord, BenchmarkRecord, AccuracyRecord, CompareRecord)
+R = TypeVar("R", SmokeRecord, BenchmarkRecord, AccuracyRecord, ExploreRecord, CompareRecord)
 
 
 class Run(Generic[R]):
@@ -107,8 +109,17 @@ class Run(Generic[R]):
         file = f"{self.record.notebook}_{name}.csv"
         content = frame.assign(run=self.record.id).to_csv(index=False).encode("utf-8", "backslashreplace")
         write_whole(self.folder / file, content)
-        self.note(tables=self.record.tables | {file: hashlib.sha256(content).hexdigest()})
+        self._name(file, content)
         return frame
+
+    def file(self, name: str, content: bytes) -> None:
+        """Keep another file beside the record, as <notebook>_<name>."""
+        self._keep_the_folder()
+        write_whole(self.folder / f"{self.record.notebook}_{name}", content)
+        self._name(f"{self.record.notebook}_{name}", content)
+
+    def _name(self, file: str, content: bytes) -> None:
+        self.note(tables=self.record.tables | {file: hashlib.sha256(content).hexdigest()})
 
     def finish(self, headline: str) -> "Conclusion":
         """Draw the conclusion; the status follows from the checks."""
@@ -156,6 +167,8 @@ def start(asked: SmokeParameters) -> Run[SmokeRecord]: ...
 def start(asked: BenchmarkParameters) -> Run[BenchmarkRecord]: ...
 @overload
 def start(asked: AccuracyParameters) -> Run[AccuracyRecord]: ...
+@overload
+def start(asked: ExploreParameters) -> Run[ExploreRecord]: ...
 @overload
 def start(asked: CompareParameters) -> Run[CompareRecord]: ...
 def start(asked: AnyParameters) -> Any:

@@ -6,13 +6,14 @@ from ivit_helpers.report.figure import Figure, SideBySide, Together, draw
 from ivit_helpers.report.gallery import Gallery
 from ivit_helpers.report.key_figures import KeyFigure, key_figures
 from ivit_helpers.report.page import record_in
+from ivit_helpers.report.panels import Panel, PanelColumns, Panels, coloured_patches, heat_map, photograph, scale_of
 from ivit_helpers.report.progress import tell
 from ivit_helpers.report.session import conclude
 from ivit_helpers.report.table import NOTHING, Facts, Table, facts, number
-from ivit_helpers.report.theme import LIGHT, Theme
+from ivit_helpers.report.theme import LIGHT, Theme, styled
 
 __all__ = [
-    "LIGHT", "NOTHING", "Facts", "Figure", "Gallery", "KeyFigure", "SideBySide", "Table", "Theme", "Together", "check_sockets", "conclude",
-    "draw", "facts", "key_figures", "number", "record_in",
-    "run_notebook", "stoppable", "tell",
+    "LIGHT", "NOTHING", "Facts", "Figure", "Gallery", "KeyFigure", "Panel", "PanelColumns", "Panels", "SideBySide", "Table", "Theme",
+    "Together", "check_sockets", "coloured_patches", "conclude", "draw", "facts", "heat_map", "key_figures", "number", "photograph",
+    "record_in", "run_notebook", "scale_of", "stoppable", "styled", "tell",
 ]  # fmt: skip

@@ -1,12 +1,11 @@
 """Images with captions."""
 
-import base64
-import io
 from collections.abc import Sequence
 from html import escape
 
 from PIL import Image
 
+from ivit_helpers.report.panels import data_uri
 from ivit_helpers.report.theme import styled
 
 
@@ -25,12 +24,9 @@ class Gallery:
         return styled(f'<div class="gallery">{"".join(map(self._cell, self.images, self.captions))}</div>')
 
     def _cell(self, image: Image.Image, caption: str) -> str:
-        buffer, kept = io.BytesIO(), image.copy()
+        kept = image.copy()
         kept.thumbnail((self.size, self.size))
-        few = bool(kept.getcolors(256))
-        kept.save(buffer, "PNG" if few else "JPEG")
-        source = f"data:image/{'png' if few else 'jpeg'};base64,{base64.b64encode(buffer.getvalue()).decode()}"
         return (
-            f'<figure style="width:min({self.size}px,100%)"><img src="{source}" alt="{escape(caption)}">'
+            f'<figure style="width:min({self.size}px,100%)"><img src="{data_uri(kept)}" alt="{escape(caption)}">'
             f"<figcaption>{escape(caption)}</figcaption></figure>"
         )

@@ -18,6 +18,7 @@ from ivit_helpers.record import (
     AnyRecord,
     BenchmarkRecord,
     CompareRecord,
+    ExploreRecord,
     SmokeRecord,
     is_used,
     read,
@@ -83,7 +84,7 @@ def _figures(record: AnyRecord, known: dict[str, str]) -> dict[str, str]:
     if isinstance(record, AccuracyRecord):
         top1 = record.rows[0].top1 if claimed(record) else None
         return {} if top1 is None else {"top1": f"{100 * top1:.2f}"}
-    if isinstance(record, CompareRecord):
+    if isinstance(record, CompareRecord | ExploreRecord):
         return {}
     row = record.best if isinstance(record, BenchmarkRecord) else next(iter(record.rows), None)
     found = {}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ivit_helpers.record import AccuracyRecord, AccuracyRow, AnyRecord, BenchmarkRecord, BenchmarkRow, SmokeRecord, SmokeRow
+from ivit_helpers.record import AccuracyRecord, AccuracyRow, AnyRecord, BenchmarkRecord, BenchmarkRow, ExploreRecord, SmokeRecord, SmokeRow
 from ivit_helpers.report.table import readable
 from ivit_helpers.report.ticks import said
 
@@ -27,6 +27,8 @@ def key_figures(record: AnyRecord) -> list[KeyFigure]:
         return _of_benchmark(row) if row else []
     if isinstance(record, AccuracyRecord):
         return _of_accuracy(record) if record.rows else []
+    if isinstance(record, ExploreRecord):
+        return _of_explore(record)
     return [
         KeyFigure(outcome, str(count), "", f"of {len(record.rows)} comparisons")
         for outcome in ("worse", "better", "no difference seen")
@@ -95,3 +97,19 @@ def _top(row: AccuracyRow, k: int) -> KeyFigure:
 def claimed(record: AccuracyRecord) -> bool:
     """Whether the fractions mean something: images with labels were scored by a trained head."""
     return bool(record.rows) and record.rows[0].top1 is not None and bool(record.model and record.model.head_is_trained)
+
+
+def _of_explore(record: ExploreRecord) -> list[KeyFigure]:
+    found = []
+    if record.rows and record.rows[-1].difference is not None:
+        last = record.rows[-1]
+        detail = f"relative, after block {last.block}" + (f"; transformers: {said(last.transformers)}" if last.transformers else "")
+        found.append(KeyFigure(f"from {record.other}", said(last.difference), "", detail))
+    if record.answers and record.answers[0].score is not None and record.model and record.model.head_is_trained:
+        found.append(KeyFigure("first answer", record.answers[0].name, "", f"score {100 * record.answers[0].score:.1f} %"))
+    labelled = [one for one in record.neighbours if one.label is not None]
+    if labelled and record.neighbours[0].similarity is not None:
+        same = sum(one.label == record.neighbours[0].label for one in labelled)
+        detail = f"class of the nearest image, cosine {record.neighbours[0].similarity:.3f}"
+        found.append(KeyFigure("neighbours of one class", f"{same} of {len(labelled)}", "", f"{labelled[0].label}: {detail}"))
+    return found

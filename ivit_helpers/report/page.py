@@ -25,6 +25,7 @@ __all__ = ["TEMPLATE", "record_in", "report_html", "write_report"]
 SHOWN_BY_THE_PAGE = {"environment", "conclusion", "papermill-error-cell-tag"}
 # Code that only sets up is shown with the environment, at the end.
 SET_UP = {"parameters", "injected-parameters", "set-up"}
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def _code_colours() -> dict[str, str]:
@@ -53,12 +54,18 @@ def _joined_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
     return kept
 
 
+def _still(output: NotebookNode) -> NotebookNode:
+    """An output without the widget that a kernel gave it life: a page shows what it shows as HTML."""
+    output.get("data", {}).pop(WIDGET, None)
+    return output
+
+
 def _readable(notebook: NotebookNode) -> NotebookNode:
     """A copy for the page: streams joined, cells marked that the page shows elsewhere or that never ran."""
     copy: NotebookNode = nbformat.from_dict(notebook)
     for cell in copy.cells:
         if cell.cell_type == "code":  # the page itself begins with the checks that failed
-            cell.outputs = _joined_streams([output for output in cell.outputs if output.get("ename") != ChecksFailed.__name__])
+            cell.outputs = _joined_streams([_still(output) for output in cell.outputs if output.get("ename") != ChecksFailed.__name__])
         tags = set(cell.metadata.get("tags", []))
         if "injected-parameters" in tags:  # the folder of the run means nothing to a reader elsewhere
             cell.source = "\n".join(line for line in cell.source.splitlines() if not line.startswith("out = "))

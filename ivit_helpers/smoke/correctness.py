@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ivit_helpers.device import dtype_name
-from ivit_helpers.measure import ReferenceStates, block_errors, hidden_states, reference_states
+from ivit_helpers.measure import ReferenceStates, block_errors, hidden_states, layer_errors, reference_states
 from ivit_helpers.model import relative_error, trusted_kernels
 from ivit_helpers.record import Run, SmokeRecord
 from ivit_helpers.report import Figure, Table
@@ -26,7 +26,7 @@ class LayerErrors:
     expected: ReferenceStates
 
     def figure(self) -> Figure:
-        return figures.layer_errors(self.ours, self.peer, dtype_name(self.expected.dtype))
+        return layer_errors(self.ours, self.peer, dtype_name(self.expected.dtype))
 
 
 def agreement(run: SmokeRun, loaded: Loaded, pixel_values: Tensor) -> LayerErrors:

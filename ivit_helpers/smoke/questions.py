@@ -1,23 +1,16 @@
 """The questions of the smoke notebook: each answers with a table or pictures, and with checks in the run's record."""
 
 from dataclasses import asdict
-from pathlib import Path
 
 from PIL import Image
 from torch import Tensor
 
 from ivit_helpers.device import dtype_name
-from ivit_helpers.errors import InputError, first_line
-from ivit_helpers.images import digits, read_image
-from ivit_helpers.measure import (
-    interval_in_words,
-    pixel_batch,
-    sweep,
-    timing_table,
-)
+from ivit_helpers.errors import InputError
+from ivit_helpers.images import named_image
+from ivit_helpers.measure import interval_in_words, patch_components, pixel_batch, sweep, timing_table
 from ivit_helpers.record import Run, SmokeParameters, SmokeRecord, SmokeRow
 from ivit_helpers.report import NOTHING, Facts, Gallery, Table, Together, facts
-from ivit_helpers.smoke import figures
 from ivit_helpers.smoke.diagnosis import advice, ladder
 from ivit_helpers.smoke.operators import audited, operators_table
 from ivit_helpers.weights import Checkpoint, Loaded
@@ -30,7 +23,7 @@ SmokeRun = Run[SmokeRecord]
 
 def check_inputs(asked: SmokeParameters) -> None:
     """Raise InputError where `image_path` is not an image; reads no weights."""
-    image_to_look_at(asked.image_path)
+    named_image(asked.image_path)
 
 
 def configuration(run: SmokeRun, found: Checkpoint) -> Facts:
@@ -154,22 +147,9 @@ class Look(Together):
         """(1, 3, height, width), on the CPU, float32"""
 
 
-def image_to_look_at(image_path: str) -> tuple[Path, Image.Image]:
-    """Path and pixels of the image that the parameter names; empty: an embedded one. Raises InputError."""
-    advice = "give the path of an image file"
-    try:
-        path = Path(image_path).expanduser() if image_path else digits().paths[-1]
-        if not path.is_file():  # opening a pipe would wait for ever
-            what = "is not a file" if path.exists() else "does not exist"
-            raise InputError(f"image_path={image_path!r} {what}: {advice}.")
-        return path, read_image(path)
-    except (OSError, ValueError, RuntimeError, MemoryError) as error:
-        raise InputError(f"image_path={image_path!r} cannot be read as an image ({first_line(error)}): {advice}.") from None
-
-
 def look(run: SmokeRun, loaded: Loaded, image_path: str) -> Look:
     """Classify one real image and picture its patch tokens. Raises InputError when the file cannot be read."""
-    path, image = image_to_look_at(image_path)
+    path, image = named_image(image_path)
     transform, config = loaded.checkpoint.transform, loaded.network.config
     try:
         pixels = transform(image)[None]
@@ -181,7 +161,8 @@ def look(run: SmokeRun, loaded: Loaded, image_path: str) -> Look:
     run.check(
         "a real image", bool(logits.isfinite().all()), f"{path.name}, {image.width} x {image.height} pixels, through the whole pipeline"
     )
-    seen = figures.patch_components(hidden[0], config.grid, transform.crop_size)
+    side = transform.crop_size
+    seen = patch_components(hidden[0, 1:], config.grid).resize((side, side), Image.Resampling.NEAREST)
     return Look(
         pixels,
         Gallery([transform.crop(image), seen], [f"{path.name} as the network gets it", "its patch tokens, principal components"], size=320),

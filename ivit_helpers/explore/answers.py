@@ -1,0 +1,47 @@
+"""What the model answers for one image: the classes with the highest scores."""
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedFormatter, FixedLocator
+from torch import Tensor
+
+from ivit_helpers.record import Answer
+from ivit_helpers.report import Figure, Table, Theme, draw
+from ivit_helpers.weights import Loaded
+
+SHOWN = 5
+LONGEST = 28
+"""Characters of a class name beside a bar; the values below the figure have the whole name"""
+
+
+def best_answers(logits: Tensor, classes: tuple[str, ...]) -> list[Answer]:
+    """The classes of the highest scores, best first. logits: (classes,). A score that is not finite is null."""
+    ranks = torch.nan_to_num(logits, nan=-torch.inf).argsort(descending=True, stable=True)[:SHOWN]
+    scores = logits.softmax(dim=-1)
+    return [Answer(name=classes[int(place)], score=float(scores[place])) for place in ranks]
+
+
+def bars(answers: list[Answer], loaded: Loaded, name: str) -> Figure | Table:
+    """The answers as bars, or in words where no score is finite."""
+    if any(one.score is None for one in answers):
+        return Table([{"answer": "there is none: the scores are not finite"}])
+
+    def plot(axes: Axes, theme: Theme) -> None:
+        places = range(len(answers))
+        axes.barh(places, [100 * (one.score or 0) for one in answers], color=theme.series[0], height=0.6)
+        axes.set_xlim(0, 100)
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.yaxis.set_major_locator(FixedLocator(list(places)))
+        axes.yaxis.set_major_formatter(FixedFormatter([shortened(one.name) for one in answers]))
+        axes.set_xlabel("score, %")
+        axes.set_ylabel("class")
+
+    trained = "" if loaded.head_is_trained else "; the head is random, so the names mean nothing"
+    alt = ", ".join(f"{one.name} {100 * (one.score or 0):.1f} %" for one in answers)
+    return draw(plot, f"{name}: the {len(answers)} highest scores{trained}", alt, height=2.0)
+
+
+def shortened(name: str) -> str:
+    """A class name that fits beside a bar."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"

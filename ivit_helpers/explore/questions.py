@@ -1,0 +1,149 @@
+"""The questions of the explore notebook: each answers with pictures, live where somebody can touch them, and is kept in the record."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from ivit_helpers.explore.answers import bars, best_answers
+from ivit_helpers.explore.desk import Desk, ExploreRun
+from ivit_helpers.explore.looking import view_of
+from ivit_helpers.explore.neighbours import gallery_images, nearest, thumbnail
+from ivit_helpers.explore.pictures import strip, view_panels
+from ivit_helpers.explore.saved import FILE, origin_of, packed
+from ivit_helpers.explore.two_sides import ON_THE_CPU, compare
+from ivit_helpers.images import Decoded, named_image
+from ivit_helpers.record import ExploreParameters, ExploreRecord, Neighbour
+from ivit_helpers.report import Facts, Panel, Panels, Together, facts, photograph
+from ivit_helpers.weights import Loaded, find, is_hub_id
+
+AGREEMENT = "both sides agree"
+
+
+def check_inputs(asked: ExploreParameters) -> int:
+    """The number of images of the gallery. Reads no weights.
+
+    Raises InputError where the image, the gallery or the states of the other side are not there, and for a block, head or patch that
+    the network does not have.
+    """
+    named_image(asked.image_path)
+    if asked.other != ON_THE_CPU:
+        origin_of(asked.other)
+    if not is_hub_id(asked.model):  # what is not here yet is measured once it is
+        view_of(asked, find(asked.model, asked.head).config)
+    return len(gallery_images(asked))
+
+
+def begin(run: ExploreRun, loaded: Loaded) -> Facts:
+    """Record the model, and add to the verdict what limits the result."""
+    described = loaded.facts()
+    run.note(model=described, caveats=loaded.caveats())
+    if not loaded.head_is_trained:
+        run.caveat("The classification head is random: the names of its answers mean nothing.")
+    for verdict in loaded.kernel_verdicts:
+        run.check(f"fused {verdict.kernel}", not verdict.refused, str(verdict) + ("; the plain one is used" if verdict.refused else ""))
+    shown = {"name", "parameters", "layers", "heads", "image_size", "patch_size", "dtype", "kernels", "head", "classes", "load_seconds"}
+    return facts(described.model_dump(include=shown, exclude_none=True), "Model")
+
+
+def look(run: ExploreRun, loaded: Loaded) -> Desk:
+    """Read the image that the parameters name. Raises InputError where it cannot be shown to this network."""
+    desk = Desk(run, loaded)
+    run.note(image=desk.looked.name, image_checksum=desk.looked.checksum)
+    return desk
+
+
+def blocks(desk: Desk) -> Any:
+    """What one block sees, chosen by hand; on a page, the block of the parameters, and the image from block to block."""
+    still = Together(view_panels(desk.states, desk.looked, desk.view), strip(desk.states, desk.looked, desk.view))
+    if not desk.is_live:
+        return still
+    from ivit_helpers.explore.touch import block_desk
+
+    return block_desk(desk, still)
+
+
+def answers(desk: Desk) -> Any:
+    """The five highest scores as bars, and in the record."""
+    found = best_answers(desk.states.logits(desk.looked, desk.loaded.head), desk.loaded.classes)
+    finite = all(one.score is not None for one in found)
+    desk.run.note(answers=found)
+    desk.run.check("every score is finite", finite, f"the first of {len(desk.loaded.classes):,} classes is {found[0].name}")
+
+    def shown() -> Any:
+        now = best_answers(desk.states.logits(desk.looked, desk.loaded.head), desk.loaded.classes)
+        return bars(now, desk.loaded, desk.looked.name)
+
+    return _live(desk, shown, lambda: desk.looked)
+
+
+def neighbours(desk: Desk) -> Any:
+    """The images of the gallery whose class tokens are most like the image's, and in the record."""
+    found = [one for _, one in _nearest(desk)]
+    gallery = desk.gallery
+    desk.run.note(gallery=gallery.images.name, gallery_images=len(gallery.decoded), neighbours=found)
+    if gallery.unreadable:
+        desk.run.caveat(f"{gallery.unreadable:,} images of the gallery {gallery.images.name} could not be decoded and are left out.")
+
+    def shown() -> Panels:
+        panels = [Panel(photograph(thumbnail(one), near.name), f"{near.name}: {near.similarity or 0:.3f}") for one, near in _nearest(desk)]
+        first = Panel(photograph(desk.looked.crop, desk.looked.name), f"{desk.looked.name}, the image itself")
+        where = f"{gallery.images.name}, {len(gallery.decoded):,} images"
+        return Panels([first, *panels], f"The nearest images of {where}, with the cosine of the class tokens", small=True)
+
+    return _live(desk, shown, lambda: desk.looked)
+
+
+def _nearest(desk: Desk) -> list[tuple[Decoded, Neighbour]]:
+    return nearest(desk.gallery, desk.looked, desk.states.after(desk.looked, desk.config.num_hidden_layers)[0])
+
+
+def two_sides(desk: Desk) -> Any:
+    """The difference between this device and the other side, block by block; the check is the notebook's own question."""
+    sides = compare(desk.loaded, desk.looked, desk.asked.other)
+    desk.sides = replace(sides, states=())
+    run = desk.run
+    run.note(rows=sides.rows(), other=sides.other)
+    run.check("every hidden state is finite", sides.finite == sides.values, f"{sides.finite:,} of {sides.values:,} values")
+    passed, detail = sides.judgement
+    run.check(AGREEMENT, passed, f"{sides.other}: {detail}", deciding=True)
+    if desk.asked.save:
+        run.file(FILE, packed(sides.states, desk.looked, desk.loaded, sides.peer))
+    if not desk.is_live:
+        return sides.figure()
+    from ivit_helpers.explore.touch import sides_desk
+
+    return sides_desk(desk, sides.figure())
+
+
+def where(desk: Desk) -> Any:
+    """Where in the image the two sides differ after a block."""
+
+    def shown() -> Panels:
+        assert desk.sides is not None
+        return desk.sides.where(desk.view.block, desk.config.grid)
+
+    return _live(desk, shown, lambda: (desk.sides, desk.view.block))
+
+
+def _live(desk: Desk, shown: Callable[[], Any], of: Callable[[], object]) -> Any:
+    """What is shown now, and on a page for ever; in JupyterLab it follows what `of` gives."""
+    if not desk.is_live:
+        return shown()
+    from ivit_helpers.explore.touch import following
+
+    return following(desk, shown, of)
+
+
+def headline(record: ExploreRecord) -> str:
+    """The key figures of an explore run in words."""
+    parts = []
+    if record.rows:
+        last = record.rows[-1]
+        difference = "not finite" if last.difference is None else f"{last.difference:.1e}"
+        parts.append(f"after block {last.block} the difference from {record.other} is {difference}")
+    if record.answers and record.answers[0].score is not None:
+        parts.append(f"the first answer is {record.answers[0].name} ({100 * record.answers[0].score:.1f} %)")
+    if record.neighbours:
+        nearest_one = record.neighbours[0]
+        parts.append(f"the nearest of {record.gallery_images:,} images is {nearest_one.name}")
+    return f"{record.image}: {', '.join(parts)}" if parts else "Nothing was looked at"

@@ -1,0 +1,205 @@
+"""The widgets of the notebook: a thin layer over the desk. Whatever they show is made elsewhere, and whatever they choose goes there."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from html import escape
+from typing import Any
+
+import ipywidgets as widgets
+
+from ivit_helpers.errors import InputError, first_line
+from ivit_helpers.explore.desk import Desk
+from ivit_helpers.explore.looking import Looked, place_of
+from ivit_helpers.explore.pictures import block_panels, image_panel
+from ivit_helpers.explore.two_sides import compare
+from ivit_helpers.images import dropped_image, named_image
+from ivit_helpers.report import Panels, styled
+
+LISTED = 500
+"""Images of a gallery that the list of images names"""
+WIDE = {"description_width": "8em"}
+
+
+class Touched:
+    """A widget in JupyterLab, and what stands in its place where there is no kernel: on the run's page."""
+
+    def __init__(self, widget: widgets.DOMWidget, still: Any) -> None:
+        self.widget = widget
+        self.still: str = still._repr_html_()
+
+    def _repr_html_(self) -> str:
+        return self.still
+
+    def _repr_mimebundle_(self, **_given: Any) -> dict[str, Any]:
+        return {**self.widget._repr_mimebundle_(), "text/html": self.still}
+
+
+class Message:
+    """A line that says what went wrong, in one sentence, and is empty otherwise."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.widget = widgets.HTML(layout=widgets.Layout(display="none"))
+
+    def say(self, sentence: str) -> None:
+        """Show a sentence; an empty one removes the line."""
+        self.widget.value = styled(f'<p class="wrong" role="alert">✗ {escape(sentence)}</p>') if sentence else ""
+        self.widget.layout.display = "" if sentence else "none"
+
+    @contextmanager
+    def instead_of_a_traceback(self) -> Iterator[None]:
+        """What a user can put right, and what the device refuses, is said here."""
+        try:
+            yield
+        except InputError as error:
+            self.say(str(error))
+        except (RuntimeError, NotImplementedError) as error:
+            self.say(self.desk.loaded.device.explain(error))
+        else:
+            self.say("")
+
+
+def following(desk: Desk, shown: Callable[[], Any], of: Callable[[], object]) -> Touched:
+    """Something that is made anew whenever what `of` gives changes."""
+    still = shown()
+    picture, message = widgets.HTML(still._repr_html_()), Message(desk)
+
+    def follow() -> None:
+        with message.instead_of_a_traceback():
+            picture.value = shown()._repr_html_()
+
+    desk.follow(of, follow)
+    return Touched(widgets.VBox([picture, message.widget]), still)
+
+
+def block_desk(desk: Desk, still: Any) -> Touched:
+    """Choose an image, a block, a head and a patch; the pictures follow."""
+    message = Message(desk)
+    with message.instead_of_a_traceback():
+        desk.states.ask(desk.looked, desk.states.all_that_fit())
+    controls = widgets.VBox([_image_choice(desk, message), _view_choice(desk), message.widget])
+    pictures = widgets.HTML()
+
+    def follow() -> None:
+        with message.instead_of_a_traceback():
+            desk.states.ask(desk.looked, desk.states.all_that_fit())
+            pictures.value = Panels(block_panels(desk.states, desk.looked, desk.view))._repr_html_()
+
+    follow()
+    desk.follow(lambda: (desk.looked, desk.view), follow)
+    whole = widgets.VBox([controls, widgets.HBox([_patch_choice(desk), pictures]).add_class("beside")])
+    return Touched(whole.add_class("ivit"), still)
+
+
+def _image_choice(desk: Desk, message: Message) -> widgets.Widget:
+    """A list of images, a path on this machine, and a file of the user's own machine. What is read once stays in the list."""
+    given = desk.looked
+    known: dict[str, Callable[[], Looked]] = {f"{given.name} (the parameters')": lambda: given}
+    known |= {desk.images.identity(number): partial(_of_gallery, desk, number) for number in range(min(LISTED, len(desk.images)))}
+    chosen = widgets.Dropdown(options=list(known), description="image", style=WIDE)
+    path = widgets.Text(placeholder="path of an image on this machine", continuous_update=False, layout=widgets.Layout(width="18em"))
+    upload = widgets.FileUpload(accept="image/*", multiple=False, description="upload an image", layout=widgets.Layout(width="12em"))
+
+    def from_list(change: dict[str, Any]) -> None:
+        with message.instead_of_a_traceback():
+            desk.change(known[change["new"]]())
+
+    def take(looked: Looked) -> None:
+        known[looked.name] = lambda: looked
+        chosen.unobserve(from_list, "value")  # new options choose the first of them
+        chosen.options, chosen.value = list(known), looked.name
+        chosen.observe(from_list, "value")
+        desk.change(looked)
+
+    def from_path(change: dict[str, Any]) -> None:
+        with message.instead_of_a_traceback():
+            if change["new"]:
+                found, image = named_image(change["new"])
+                take(desk.read(found.name, image))
+
+    def from_upload(change: dict[str, Any]) -> None:
+        for file in change["new"]:
+            with message.instead_of_a_traceback():
+                take(desk.read(file["name"], dropped_image(file["name"], bytes(file["content"]))))
+            upload.value = ()  # so that the same file may come again
+
+    chosen.observe(from_list, "value")
+    path.observe(from_path, "value")
+    upload.observe(from_upload, "value")
+    return widgets.HBox([chosen, path, upload]).add_class("wrapped")
+
+
+def _of_gallery(desk: Desk, number: int) -> Looked:
+    name = desk.images.identity(number)
+    try:
+        return desk.read(name, desk.images.picture(number).image)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name} cannot be read as an image ({first_line(error)}): choose another one.") from None
+
+
+def _view_choice(desk: Desk) -> widgets.Widget:
+    """Sliders of block, row and column, and a list of heads."""
+    config, grid = desk.config, desk.config.grid
+    heads = [("mean of all heads", 0), *((f"head {number}", number) for number in range(1, config.num_attention_heads + 1))]
+    block = widgets.IntSlider(desk.view.block, 1, config.num_hidden_layers, description="block", style=WIDE)
+    head = widgets.Dropdown(options=heads, value=desk.view.head, description="attention", style=WIDE)
+    row, column = (
+        widgets.IntSlider(value + 1, 1, grid, description=name, style=WIDE)
+        for name, value in zip(("row of the patch", "column"), divmod(desk.view.patch, grid), strict=True)
+    )
+    block.observe(lambda change: desk.change(block=change["new"]), "value")
+    head.observe(lambda change: desk.change(head=change["new"]), "value")
+    for slider in (row, column):
+        slider.observe(lambda _: desk.change(patch=(row.value - 1) * grid + column.value - 1), "value")
+
+    def follow() -> None:
+        block.value = desk.view.block
+        patch = desk.view.patch
+        if patch != (row.value - 1) * grid + column.value - 1:
+            row.value, column.value = patch // grid + 1, patch % grid + 1
+
+    desk.follow(lambda: desk.view, follow)
+    return widgets.HBox([block, head, row, column]).add_class("wrapped")
+
+
+def _patch_choice(desk: Desk) -> widgets.Widget:
+    """The image, whose patches can be clicked. For the keyboard there are the sliders of row and column: 256 tab stops help nobody."""
+    grid = desk.config.grid
+    columns = f"<style>.ivit .pick{grid} .widget-radio-box {{ grid-template-columns: repeat({grid}, 1fr); }}</style>"
+    picture = widgets.HTML()
+    places = widgets.RadioButtons(options=[(place_of(patch, grid), patch) for patch in range(grid**2)], value=desk.view.patch)
+
+    def follow() -> None:
+        picture.value = columns + Panels([image_panel(desk.looked, grid, desk.view.patch)])._repr_html_()
+        places.value = desk.view.patch
+
+    follow()
+    places.observe(lambda change: desk.change(patch=change["new"]), "value")
+    desk.follow(lambda: (desk.looked, desk.view.patch), follow)
+    return widgets.Box([picture, places]).add_class("pick").add_class(f"pick{grid}")
+
+
+def sides_desk(desk: Desk, still: Any) -> Touched:
+    """The differences block by block, and a button that compares the image that is looked at now, which may take minutes."""
+    assert desk.sides is not None
+    figure, message = widgets.HTML(still._repr_html_()), Message(desk)
+    button = widgets.Button(layout=widgets.Layout(width="auto"))
+
+    def follow() -> None:
+        assert desk.sides is not None
+        same = desk.sides.looked.checksum == desk.looked.checksum
+        button.disabled = same
+        button.description = f"compared: {desk.looked.name}" if same else f"compare {desk.looked.name}"
+
+    def press(_button: widgets.Button) -> None:
+        button.disabled, button.description = True, f"comparing {desk.looked.name} …"
+        with message.instead_of_a_traceback():
+            desk.sides = compare(desk.loaded, desk.looked, desk.asked.other)
+            figure.value = desk.sides.figure()._repr_html_()
+        desk.tell()
+
+    button.on_click(press)
+    desk.follow(lambda: (desk.looked, desk.sides), follow)
+    follow()
+    return Touched(widgets.VBox([button, figure, message.widget]), still)
