@@ -6,10 +6,10 @@ from functools import cached_property
 
 from PIL import Image
 
+from ivit_helpers.explore.gallery import Gallery, gallery_images, gallery_of
 from ivit_helpers.explore.looking import Looked, look_at, view_of
-from ivit_helpers.explore.neighbours import Gallery, gallery_images, gallery_of
+from ivit_helpers.explore.sides import TwoSides
 from ivit_helpers.explore.states import States
-from ivit_helpers.explore.two_sides import TwoSides
 from ivit_helpers.images import LabelledImages, named_image
 from ivit_helpers.record import ExploreParameters, ExploreRecord, Run
 from ivit_helpers.weights import Loaded

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ivit_helpers.explore.answers import bars, best_answers
 from ivit_helpers.explore.desk import Desk, ExploreRun
+from ivit_helpers.explore.gallery import gallery_images, nearest, thumbnail
 from ivit_helpers.explore.looking import view_of
-from ivit_helpers.explore.neighbours import gallery_images, nearest, thumbnail
 from ivit_helpers.explore.pictures import strip, view_panels
 from ivit_helpers.explore.saved import FILE, origin_of, packed
-from ivit_helpers.explore.two_sides import ON_THE_CPU, compare
+from ivit_helpers.explore.scores import bars, best_answers
+from ivit_helpers.explore.sides import ON_THE_CPU, compare
 from ivit_helpers.images import Decoded, named_image
 from ivit_helpers.record import ExploreParameters, ExploreRecord, Neighbour
 from ivit_helpers.report import Facts, Panel, Panels, Together, facts, photograph

@@ -12,7 +12,7 @@ from ivit_helpers.errors import InputError, first_line
 from ivit_helpers.explore.desk import Desk
 from ivit_helpers.explore.looking import Looked, place_of
 from ivit_helpers.explore.pictures import block_panels, image_panel
-from ivit_helpers.explore.two_sides import compare
+from ivit_helpers.explore.sides import compare
 from ivit_helpers.images import dropped_image, named_image
 from ivit_helpers.report import Panels, styled
 
@@ -49,15 +49,14 @@ class Message:
 
     @contextmanager
     def instead_of_a_traceback(self) -> Iterator[None]:
-        """What a user can put right, and what the device refuses, is said here."""
+        """What a user can put right, and what the device refuses, is said here; what was said before goes."""
+        self.say("")
         try:
             yield
         except InputError as error:
             self.say(str(error))
         except (RuntimeError, NotImplementedError) as error:
             self.say(self.desk.loaded.device.explain(error))
-        else:
-            self.say("")
 
 
 def following(desk: Desk, shown: Callable[[], Any], of: Callable[[], object]) -> Touched:
