@@ -2,7 +2,7 @@
 PYTHON ?= python3
 EXTRAS ?= dev
 ARGS ?=
-# The miniature on a laptop: short, so that the three reports take two minutes. With ARGS the notebooks' own defaults hold.
+# The miniature on a laptop: short, so that the reports take two minutes. With ARGS the notebooks' own defaults hold.
 SHORT := -p seconds=4
 BIN := .venv/bin
 RIG := .cache/npu-rig
@@ -16,13 +16,13 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 .PHONY: help report test test-npu test-transformers-4 check bench lab clean
 
 help:
-	@echo 'make report   run smoke, benchmark and accuracy, and leave HTML reports in reports/'
+	@echo 'make report   run smoke, benchmark, accuracy and explore, and leave HTML reports in reports/'
 	@echo '              make report ARGS="-p model=random:tiny-224 -p data=synthetic"'
 	@echo 'make test     lint, types, import rule and tests'
 	@echo 'make test-npu   the tests of the NPU path: the real torch-npu on a stub of CANN, no NPU needed (part of make test)'
 	@echo 'make test-transformers-4   parity and loading tests with transformers 4.57.6'
 	@echo 'make bench    each implementation against the products alone and against transformers, side by side: make bench ARGS="--dtype float32"'
-	@echo 'make lab      open the notebooks in JupyterLab'
+	@echo 'make lab      open the notebooks in JupyterLab, at a start page'
 	@echo 'make clean    remove .venv and what was built'
 	@echo
 	@echo 'PYTHON=python3.11 chooses the interpreter. On an NPU machine use the environment of README.md, not make.'
@@ -33,7 +33,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 report: $(INSTALLED)
-	$(BIN)/ivit run smoke benchmark accuracy $(or $(ARGS),$(SHORT))
+	$(BIN)/ivit run $(or $(ARGS),$(SHORT))
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -68,7 +68,7 @@ bench: $(INSTALLED)
 	$(BIN)/python tools/bench.py $(ARGS)
 
 lab: $(INSTALLED)
-	$(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)
+	$(BIN)/jupyter lab --notebook-dir=notebooks --LabApp.default_url=/lab/tree/README.ipynb $(ARGS)
 
 clean:
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache *.egg-info

@@ -35,8 +35,8 @@ def test_a_plotting_backend_that_does_not_exist_is_not_used():
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_run_without_names_is_of_the_three_notebooks_that_run_the_model():
-    assert command.ALL == ("smoke", "benchmark", "accuracy")
+def test_a_run_without_names_is_of_the_notebooks_that_run_the_model():
+    assert command.ALL == ("smoke", "benchmark", "accuracy", "explore")
     done = CliRunner().invoke(command.main, ["run", "compare"])
     assert done.exit_code == 2
     assert "'compare' is not one of" in done.output

@@ -39,14 +39,28 @@ def test_the_benchmark_notebook_passes_in_the_automatic_dtype(automatic_dtype, g
     assert all(row.images_per_s > 0 and row.relative_error < LIMIT[automatic_dtype] for row in record.rows)
 
 
-@pytest.mark.parametrize("name", ["smoke", "accuracy"])
+def test_the_explore_notebook_passes_in_the_automatic_dtype(automatic_dtype, given):
+    record = executed("explore", **given, limit=4, block=2, attention_head=1, patch=3).run.record
+    assert (record.status, record.model.dtype) == ("passed", automatic_dtype), record.checks
+    assert [row.block for row in record.rows] == [0, 1, 2, 3]
+    assert record.rows[-1].difference < LIMIT[automatic_dtype]
+    assert len(record.answers) == 5
+    assert len(record.neighbours) == record.gallery_images == 4
+    assert "head is random" in record.verdict
+
+
+@pytest.mark.parametrize("name", ["smoke", "accuracy", "explore"])
 def test_cells_that_are_run_twice_replace_their_checks_caveats_and_rows(given, name, tmp_path):
-    words = {"data": "synthetic", "limit": 4} if name == "accuracy" else {"warmup": 0}
-    given |= {"dtype": "float32", "batch_size": 2}
+    words = {
+        "smoke": {"warmup": 0, "batch_size": 2},
+        "accuracy": {"data": "synthetic", "limit": 4, "batch_size": 2},
+        "explore": {"limit": 4},
+    }[name]
+    given |= {"dtype": "float32"}
     once, twice = (executed(name, times, **given | {"out": str(tmp_path / str(times))}, **words).run.record for times in (1, 2))
     assert [check.name for check in twice.checks] == [check.name for check in once.checks]
     assert twice.caveats == once.caveats
-    assert len(twice.rows) == len(once.rows) == 1
+    assert len(twice.rows) == len(once.rows) == (4 if name == "explore" else 1)
     assert twice.status == once.status
 
 

@@ -48,6 +48,13 @@ def test_a_notebook_is_stored_without_outputs_and_defines_nothing(name):
     assert not any(re.search(r"^\s*(def|class) ", "".join(cell["source"]), re.MULTILINE) for cell in code)
 
 
+def test_the_start_page_of_make_lab_asks_every_notebook_s_question_and_links_to_it():
+    [cell] = json.loads((ROOT / "notebooks" / "README.ipynb").read_text())["cells"]
+    assert "--LabApp.default_url=/lab/tree/README.ipynb" in (ROOT / "Makefile").read_text()
+    for name in parameters.NOTEBOOKS:
+        assert f"| **[{name}]({name}.ipynb)** | {parameters.question(name)} |" in "".join(cell["source"])
+
+
 def test_only_the_device_wing_names_torch_npu_or_a_device_type():
     for path in (ROOT / "ivit_helpers").rglob("*.py"):
         naming = re.findall(r"import torch_npu|[=!]= \"(?:npu|cuda|cpu)\"|torch\.(?:npu|cuda)\.", path.read_text())

@@ -169,4 +169,36 @@ REFERENCES = [
     Case("a pipe in place of a reference", at("reference", os.mkfifo), "there is no file"),
     Case("a picture in place of a reference", given(reference=next((DATA / "digits").rglob("*.png"))), "is not a table of predictions"),
 ]  # fmt: skip
-CASES = [*OUTPUT, *VALUES, *PICTURES, *REFERENCES]
+
+
+def states(content: bytes) -> Callable[[Path], Made]:
+    """A file of these bytes as the other side of an explore run."""
+    return at("other", text(content))
+
+
+def forged_states(place: Path) -> None:
+    """States of an image that nobody looked at, in the right format."""
+    import torch
+    from safetensors.torch import save_file
+
+    origin = {"image": "<b>mine</b>", "checksum": "0", "model": "m", "device": "d", "dtype": "float32", "peer_errors": None}
+    save_file({f"after.{block:03d}": torch.zeros(257, 128) for block in range(5)}, place, {"ivit": json.dumps(origin)})
+
+
+EXPLORED = [
+    Case("a pipe in place of another run's states", at("other", os.mkfifo), "is not a file", "explore"),
+    Case("an endless device in place of another run's states", given(other="/dev/zero"), "is not a file", "explore"),
+    Case("a folder in place of another run's states", at("other", Path.mkdir), "is not a file", "explore"),
+    Case("another run's states that are not there", given(other="/no/such/file"), "does not exist", "explore"),
+    Case("noise in place of another run's states", states(b"\1\2\3" * 1000), "has a header of", "explore"),
+    Case("states with a header of 4 EiB", states((2**62).to_bytes(8, "little") + b"{}"), "has a header of", "explore"),
+    Case("states that are cut off", states((100).to_bytes(8, "little") + b'{"after.000"'), "holds no states of a run", "explore"),
+    Case("states of another image", at("other", forged_states), "is of the image", "explore", "incomplete"),
+    Case("a pipe in place of a gallery", at("gallery", os.mkfifo), "There is no folder", "explore"),
+    Case("an empty gallery", at("gallery", Path.mkdir), "There are no images in", "explore"),
+    Case("a gallery below a path with a NUL", given(gallery="a\0b"), "There is no folder|cannot be a path", "explore"),
+    Case("a block that the network does not have", given(block=5), "block=5 is not in this network: it has 4", "explore"),
+    Case("a patch of a thousand digits", given(patch="9" * 1000), "is not in this network|Allowed", "explore"),
+    Case("a pipe in place of an image to look at", at("image_path", os.mkfifo), "is not a file", "explore"),
+]
+CASES = [*OUTPUT, *VALUES, *PICTURES, *REFERENCES, *EXPLORED]

@@ -1,4 +1,4 @@
-"""Reports of the three notebooks on the rig, and what the `ivit` command says before anything starts."""
+"""Reports of the notebooks on the rig, and what the `ivit` command says before anything starts."""
 
 import pytest
 
@@ -10,6 +10,7 @@ SHORT = {
     "smoke": {"batch_size": 2, "warmup": 0},
     "benchmark": {"batch_sizes": [1, 2], "warmup": 0, "repeats": 3},
     "accuracy": {"batch_size": 4, "limit": 16},
+    "explore": {"limit": 8},
 }
 
 
@@ -33,7 +34,7 @@ def measured_on_the_card(found, dtype):
 
 
 @pytest.mark.slow
-def test_one_command_runs_the_three_notebooks_on_the_card_in_bfloat16(ivit, tmp_path):
+def test_one_command_runs_the_notebooks_on_the_card_in_bfloat16(ivit, tmp_path):
     words = ["-pdtype=bfloat16", "-pbatch_size=2", "-pbatch_sizes=[1,2]", "-pwarmup=0", "-prepeats=3", "-plimit=16"]
     done = ivit("run", "-pdevice=npu", *words, f"--out={tmp_path}", NPU_RIG_ZEROS_FROM="4096")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -45,6 +46,17 @@ def test_one_command_runs_the_three_notebooks_on_the_card_in_bfloat16(ivit, tmp_
 @pytest.mark.parametrize("name", MODEL_NOTEBOOKS)
 def test_a_notebook_passes_on_the_card_in_float32(name, given):
     assert measured_on_the_card(executed(name, **given, dtype="float32", **SHORT[name]).run.record, "float32")
+
+
+def test_the_card_and_another_run_are_two_sides(given, tmp_path):
+    saved = executed("explore", **given, dtype="float32", save=True, **SHORT["explore"]).run
+    other = str(saved.folder / "explore_states.safetensors")
+    record = executed(
+        "explore", **given | {"device": "cpu", "out": str(tmp_path / "cpu")}, dtype="float32", other=other, limit=4
+    ).run.record
+    assert record.status == "passed", record.checks
+    assert record.other == "Ascend910B4 in float32 (tiny-internvit), saved by another run"
+    assert 0 < record.rows[-1].difference < 1e-4
 
 
 def test_random_weights_are_made_on_the_card(given):

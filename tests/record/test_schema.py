@@ -16,6 +16,7 @@ SHORT = {
     "smoke": {"batch_size": 1, "warmup": 0},
     "benchmark": {"batch_sizes": [1], "warmup": 0, "repeats": 3},
     "accuracy": {"data": "synthetic", "limit": 2},
+    "explore": {"limit": 2},
     "compare": {"runs": [str(REPORTS / "examples" / "miniature-on-2-cpu-cores")] * 2},
 }
 
