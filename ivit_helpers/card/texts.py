@@ -201,7 +201,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "diagnosed": ("What was tried in these runs:", "本次运行中的尝试："),
     # layout
-    "layout:notebooks/": ("smoke, benchmark, accuracy and compare", "冒烟、性能、精度与对比笔记本"),
+    "layout:notebooks/": ("smoke, benchmark, accuracy, explore and compare", "冒烟、性能、精度、观察与对比笔记本"),
     "layout:ivit_helpers/": ("the code that the notebooks call; the ivit command", "笔记本调用的代码与 ivit 命令"),
     "layout:data/": ("an embedded miniature and images; published figures", "内置微型模型、图像与已公布数据"),
     "layout:reports/": ("one folder for each run: page (HTML), record (JSON), tables (CSV)", "每次运行一个目录：网页、记录与表格"),

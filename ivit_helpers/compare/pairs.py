@@ -10,7 +10,7 @@ from ivit_helpers.runs import NamedRun
 
 FACTS = ("name", "parameters", "layers", "hidden_size", "image_size", "dtype", "stored_dtype", "kernels", "head", "head_sha256", "sha256")
 """What of a model may make a difference; what loading took is none"""
-NOT_SETTINGS = {"model", "out", "reference"}
+NOT_SETTINGS = {"model", "out", "reference", "other", "save"}
 BAD = {"failed", "incomplete"}
 
 

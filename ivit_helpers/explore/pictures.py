@@ -39,7 +39,7 @@ def most(values: Map, words: str) -> str:
     if not np.isfinite(values).any():
         return "no value is finite"
     place = int(np.nanargmax(np.where(np.isfinite(values), values, np.nan)))
-    return f"{words} at {place_of(place, grid)}"
+    return f"{words} in {place_of(place, grid)}"
 
 
 def image_panel(looked: Looked, grid: int, patch: int | None) -> Panel:
@@ -74,8 +74,15 @@ def block_panels(states: States, looked: Looked, view: View, *, brief: bool = Fa
 
 def view_panels(states: States, looked: Looked, view: View) -> Panels:
     """The image, and beside it everything about one block."""
-    panels = [image_panel(looked, states.network.config.grid, view.patch), *block_panels(states, looked, view)]
-    return Panels(panels, f"Block {view.block} of {states.network.config.num_hidden_layers}")
+    return Panels([image_panel(looked, states.network.config.grid, view.patch), *block_panels(states, looked, view)])
+
+
+def in_words(states: States, looked: Looked, view: View) -> str:
+    """What one block attends to, in one sentence."""
+    seen = attention_map(states.attention(looked, view.block), view.head)
+    where = f"In block {view.block} of {states.network.config.num_hidden_layers}, {view.head_in_words}"
+    largest = most(seen, f"{100 * np.nanmax(seen, initial=0.0):.1f} %,")
+    return f"{where}: the class token gives {100 * np.nansum(seen):.0f} % of its attention to the patches, and the most, {largest}."
 
 
 def strip_blocks(blocks: int, chosen: int) -> list[int]:

@@ -1,19 +1,18 @@
 """The questions of the explore notebook: each answers with pictures, live where somebody can touch them, and is kept in the record."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ivit_helpers.explore import pictures, scores
 from ivit_helpers.explore.desk import Desk, ExploreRun
 from ivit_helpers.explore.gallery import gallery_images, nearest, thumbnail
 from ivit_helpers.explore.looking import view_of
-from ivit_helpers.explore.pictures import strip, view_panels
 from ivit_helpers.explore.saved import FILE, origin_of, packed
-from ivit_helpers.explore.scores import bars, best_answers
 from ivit_helpers.explore.sides import ON_THE_CPU, compare
 from ivit_helpers.images import Decoded, named_image
 from ivit_helpers.record import ExploreParameters, ExploreRecord, Neighbour
-from ivit_helpers.report import Facts, Panel, Panels, Together, facts, photograph
+from ivit_helpers.report import Facts, Panel, Panels, Sentence, Together, facts, photograph
 from ivit_helpers.weights import Loaded, find, is_hub_id
 
 AGREEMENT = "both sides agree"
@@ -54,7 +53,8 @@ def look(run: ExploreRun, loaded: Loaded) -> Desk:
 
 def blocks(desk: Desk) -> Any:
     """What one block sees, chosen by hand; on a page, the block of the parameters, and the image from block to block."""
-    still = Together(view_panels(desk.states, desk.looked, desk.view), strip(desk.states, desk.looked, desk.view))
+    shown = desk.states, desk.looked, desk.view
+    still = Together(Sentence(pictures.in_words(*shown)), pictures.view_panels(*shown), pictures.strip(*shown))
     if not desk.is_live:
         return still
     from ivit_helpers.explore.touch import block_desk
@@ -64,14 +64,14 @@ def blocks(desk: Desk) -> Any:
 
 def answers(desk: Desk) -> Any:
     """The five highest scores as bars, and in the record."""
-    found = best_answers(desk.states.logits(desk.looked, desk.loaded.head), desk.loaded.classes)
+    found = scores.best_answers(desk.states.logits(desk.looked, desk.loaded.head), desk.loaded.classes)
     finite = all(one.score is not None for one in found)
     desk.run.note(answers=found)
     desk.run.check("every score is finite", finite, f"the first of {len(desk.loaded.classes):,} classes is {found[0].name}")
 
     def shown() -> Any:
-        now = best_answers(desk.states.logits(desk.looked, desk.loaded.head), desk.loaded.classes)
-        return bars(now, desk.loaded, desk.looked.name)
+        now = scores.best_answers(desk.states.logits(desk.looked, desk.loaded.head), desk.loaded.classes)
+        return Together(Sentence(scores.in_words(now, desk.looked.name)), scores.bars(now, desk.loaded, desk.looked.name))
 
     return _live(desk, shown, lambda: desk.looked)
 
@@ -84,13 +84,24 @@ def neighbours(desk: Desk) -> Any:
     if gallery.unreadable:
         desk.run.caveat(f"{gallery.unreadable:,} images of the gallery {gallery.images.name} could not be decoded and are left out.")
 
-    def shown() -> Panels:
-        panels = [Panel(photograph(thumbnail(one), near.name), f"{near.name}: {near.similarity or 0:.3f}") for one, near in _nearest(desk)]
+    def shown() -> Any:
+        near = _nearest(desk)
+        panels = [Panel(photograph(thumbnail(one), found.name), f"{found.name}: {found.similarity or 0:.3f}") for one, found in near]
         first = Panel(photograph(desk.looked.crop, desk.looked.name), f"{desk.looked.name}, the image itself")
-        where = f"{gallery.images.name}, {len(gallery.decoded):,} images"
-        return Panels([first, *panels], f"The nearest images of {where}, with the cosine of the class tokens", small=True)
+        where = f"the {len(gallery.decoded):,} images of {gallery.images.name}"
+        answer = Sentence(alike([found for _, found in near], desk.looked.name, where))
+        return Together(answer, Panels([first, *panels], "Nearest first, with the cosine of the class tokens", small=True))
 
     return _live(desk, shown, lambda: desk.looked)
+
+
+def alike(found: Sequence[Neighbour], name: str, where: str) -> str:
+    """Which image is nearest, and how many of the next ones have its class, in one sentence."""
+    if not found:
+        return f"There is no other image among {where}."
+    label, of_it = found[0].label, sum(one.label == found[0].label for one in found)
+    same = "" if label is None else f"; of the {len(found)} nearest {of_it} have the class {label}"
+    return f"Of {where}, {found[0].name} is most like {name}{same}."
 
 
 def _nearest(desk: Desk) -> list[tuple[Decoded, Neighbour]]:
@@ -109,16 +120,16 @@ def two_sides(desk: Desk) -> Any:
     if desk.asked.save:
         run.file(FILE, packed(sides.states, desk.looked, desk.loaded, sides.peer))
     if not desk.is_live:
-        return sides.figure()
+        return sides.shown()
     from ivit_helpers.explore.touch import sides_desk
 
-    return sides_desk(desk, sides.figure())
+    return sides_desk(desk, sides.shown())
 
 
 def where(desk: Desk) -> Any:
     """Where in the image the two sides differ after a block."""
 
-    def shown() -> Panels:
+    def shown() -> Any:
         assert desk.sides is not None
         return desk.sides.where(desk.view.block, desk.config.grid)
 
@@ -139,11 +150,11 @@ def headline(record: ExploreRecord) -> str:
     parts = []
     if record.rows:
         last = record.rows[-1]
-        difference = "not finite" if last.difference is None else f"{last.difference:.1e}"
-        parts.append(f"after block {last.block} the difference from {record.other} is {difference}")
+        difference = "not finite" if last.difference is None else f"{last.difference:.1e}" if last.difference else "none"
+        parts.append(f"relative difference after block {last.block} {difference} (from {record.other})")
     if record.answers and record.answers[0].score is not None:
-        parts.append(f"the first answer is {record.answers[0].name} ({100 * record.answers[0].score:.1f} %)")
+        parts.append(f"first answer {record.answers[0].name} ({100 * record.answers[0].score:.1f} %)")
     if record.neighbours:
         nearest_one = record.neighbours[0]
-        parts.append(f"the nearest of {record.gallery_images:,} images is {nearest_one.name}")
+        parts.append(f"nearest of {record.gallery_images:,} images {nearest_one.name}")
     return f"{record.image}: {', '.join(parts)}" if parts else "Nothing was looked at"

@@ -21,6 +21,14 @@ def best_answers(logits: Tensor, classes: tuple[str, ...]) -> list[Answer]:
     return [Answer(name=classes[int(place)], score=float(scores[place])) for place in ranks]
 
 
+def in_words(answers: list[Answer], name: str) -> str:
+    """The first answer and the next one, in one sentence."""
+    if answers[0].score is None:
+        return f"{name} has no answer: its scores are not finite."
+    then = f", then {answers[1].name} with {100 * (answers[1].score or 0):.1f} %" if len(answers) > 1 else ""
+    return f"{name} is {answers[0].name} with a score of {100 * answers[0].score:.1f} %{then}."
+
+
 def bars(answers: list[Answer], loaded: Loaded, name: str) -> Figure | Table:
     """The answers as bars, or in words where no score is finite."""
     if any(one.score is None for one in answers):

@@ -16,7 +16,7 @@ from ivit_helpers.explore.saved import Origin, saved_states
 from ivit_helpers.measure import hidden_states, layer_errors, reference_states
 from ivit_helpers.model import ALLOWED_MULTIPLE, reference_dtype, relative_error
 from ivit_helpers.record import ExploreRow
-from ivit_helpers.report import Figure, Panel, Panels, Theme, draw, heat_map, scale_of
+from ivit_helpers.report import Figure, Panel, Panels, Sentence, Theme, Together, draw, heat_map, scale_of
 from ivit_helpers.weights import Loaded
 
 ADVICE = "the smoke notebook looks for the cause"
@@ -60,6 +60,12 @@ class TwoSides:
             for block, difference in enumerate(self.differences)
         ]
 
+    def shown(self) -> Together:
+        """Whether they agree, in one sentence, and the differences block by block."""
+        passed, detail = self.judgement
+        words = {True: "agree", False: "do not agree", None: "are not judged"}[passed]
+        return Together(Sentence(f"{self.looked.name}: this device and {self.other} {words}: {detail}."), self.figure())
+
     def figure(self) -> Figure:
         """The differences, block by block."""
         if self.peer:
@@ -78,21 +84,21 @@ class TwoSides:
         alt = f"Relative difference after the last block: {self.differences[-1]:.2e}."
         return draw(plot, f"Difference from {self.other}, after each block", alt)
 
-    def where(self, block: int, grid: int) -> Panels:
+    def where(self, block: int, grid: int) -> Together:
         """Where in the image the sides differ after a block."""
         values = as_map(self.tokens[block, 1:])
         largest = float(torch.nan_to_num(self.tokens[block, 1:], posinf=0.0).max())
-        words = most(values, f"the largest difference, {largest:.1e},")
+        words = most(values, f"the largest difference of a patch, {largest:.1e}, is")
         after = f"block {block}" if block else "the embeddings"
-        caption = (
-            f"Difference after {after}, of each patch: {words}. The class token's is {float(self.tokens[block, 0]):.1e}. "
-            "All are relative to the root mean square of the other side's tokens"
-        )
-        return Panels(
-            [
-                image_panel(self.looked, grid, None),
-                Panel(heat_map(values, 0.0, largest, f"difference after {after}: {words}"), caption, scale_of(0.0, largest)),
-            ]
+        caption = f"Difference of each patch after {after}, relative to the root mean square of the other side's tokens"
+        return Together(
+            Sentence(f"After {after}, {words}; the class token's is {float(self.tokens[block, 0]):.1e}."),
+            Panels(
+                [
+                    image_panel(self.looked, grid, None),
+                    Panel(heat_map(values, 0.0, largest, f"difference after {after}: {words}"), caption, scale_of(0.0, largest)),
+                ]
+            ),
         )
 
 

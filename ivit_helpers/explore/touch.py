@@ -97,7 +97,7 @@ def _image_choice(desk: Desk, message: Message) -> widgets.Widget:
     known: dict[str, Callable[[], Looked]] = {f"{given.name} (the parameters')": lambda: given}
     known |= {desk.images.identity(number): partial(_of_gallery, desk, number) for number in range(min(LISTED, len(desk.images)))}
     chosen = widgets.Dropdown(options=list(known), description="image", style=WIDE)
-    path = widgets.Text(placeholder="path of an image on this machine", continuous_update=False, layout=widgets.Layout(width="18em"))
+    path = widgets.Text(description="or its path", placeholder="on this machine", continuous_update=False, style=WIDE)
     upload = widgets.FileUpload(accept="image/*", multiple=False, description="upload an image", layout=widgets.Layout(width="12em"))
 
     def from_list(change: dict[str, Any]) -> None:
@@ -195,7 +195,7 @@ def sides_desk(desk: Desk, still: Any) -> Touched:
         button.disabled, button.description = True, f"comparing {desk.looked.name} …"
         with message.instead_of_a_traceback():
             desk.sides = compare(desk.loaded, desk.looked, desk.asked.other)
-            figure.value = desk.sides.figure()._repr_html_()
+            figure.value = desk.sides.shown()._repr_html_()
         desk.tell()
 
     button.on_click(press)

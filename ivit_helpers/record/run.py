@@ -90,8 +90,8 @@ class Run(Generic[R]):
         self.note(rows=[type(row).model_validate(row.model_dump() | parts)])
 
     def caveat(self, sentence: str) -> None:
-        """Add what a reader must know before believing the headline."""
-        self.note(caveats=[*self.record.caveats, sentence])
+        """Add what a reader must know before believing the headline, once."""
+        self.note(caveats=list(dict.fromkeys([*self.record.caveats, sentence])))
 
     def check(self, name: str, passed: bool | None, detail: str, *, deciding: bool = False) -> Check:
         """Add one check; None for one that could not be made. A later check of the same name replaces the earlier one.

@@ -9,11 +9,11 @@ from ivit_helpers.report.page import record_in
 from ivit_helpers.report.panels import Panel, PanelColumns, Panels, coloured_patches, heat_map, photograph, scale_of
 from ivit_helpers.report.progress import tell
 from ivit_helpers.report.session import conclude
-from ivit_helpers.report.table import NOTHING, Facts, Table, facts, number
+from ivit_helpers.report.table import NOTHING, Facts, Sentence, Table, facts, number
 from ivit_helpers.report.theme import LIGHT, Theme, styled
 
 __all__ = [
-    "LIGHT", "NOTHING", "Facts", "Figure", "Gallery", "KeyFigure", "Panel", "PanelColumns", "Panels", "SideBySide", "Table", "Theme",
-    "Together", "check_sockets", "coloured_patches", "conclude", "draw", "facts", "heat_map", "key_figures", "number", "photograph",
-    "record_in", "run_notebook", "scale_of", "stoppable", "styled", "tell",
+    "LIGHT", "NOTHING", "Facts", "Figure", "Gallery", "KeyFigure", "Panel", "PanelColumns", "Panels", "Sentence", "SideBySide", "Table",
+    "Theme", "Together", "check_sockets", "coloured_patches", "conclude", "draw", "facts", "heat_map", "key_figures", "number",
+    "photograph", "record_in", "run_notebook", "scale_of", "stoppable", "styled", "tell",
 ]  # fmt: skip

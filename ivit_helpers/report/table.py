@@ -80,6 +80,19 @@ def _column(name: str, cells: list[str]) -> tuple[str, str, list[str]]:
     return name, "n", cells
 
 
+class Sentence:
+    """The answer to a heading's question, in one sentence."""
+
+    def __init__(self, sentence: str) -> None:
+        self.sentence = sentence
+
+    def __repr__(self) -> str:
+        return self.sentence
+
+    def _repr_html_(self) -> str:
+        return styled(f'<p class="answer">{escape(self.sentence)}</p>')
+
+
 class Facts:
     """Names and values."""
 

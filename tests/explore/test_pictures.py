@@ -27,7 +27,7 @@ def test_a_patch_is_most_like_itself_and_the_map_has_rows_and_columns():
     assert alike[1, 0] == pytest.approx(1)
     assert alike[2, 1] == pytest.approx(1), "patch 9 points the same way"
     assert (alike < 0.999).sum() == 14
-    assert pictures.most(np.where(alike > 0.999, 0, alike), "x").startswith("x at row ")
+    assert pictures.most(np.arange(12).reshape(3, 4) % 7, "6") == "6 in row 2, column 3"
 
 
 def test_like_patches_have_like_colours_and_the_same_tokens_always_the_same():
@@ -73,7 +73,7 @@ def test_the_pictures_of_a_block_stand_beside_the_image_and_say_what_they_show(s
     states, image = States(small_network, cpu), looked()
     html = pictures.view_panels(states, image, View(block=2, head=3, patch=6))._repr_html_()
     assert html.count("<figure>") == 4
-    assert "Block 2 of 3" in html
+    assert pictures.in_words(states, image, View(2, 3, 6)).startswith("In block 2 of 3, head 3: the class token gives ")
     assert "head 3" in html
     assert "row 2, column 3" in html
     assert 'x="2" y="1" width="1" height="1" class="marked"' in html

@@ -136,7 +136,7 @@ def test_in_jupyterlab_a_widget_is_shown_and_on_the_page_what_the_parameters_nam
     assert "application/vnd.jupyter.widget-view+json" in bundle
     described(touched.widget, ipywidgets.IntSlider, "block").value = 1
     assert touched._repr_mimebundle_()["text/html"] == bundle["text/html"]
-    assert "Block 3 of 3" in bundle["text/html"]
+    assert "In block 3 of 3" in bundle["text/html"]
 
 
 def test_a_page_of_ivit_run_has_no_widgets(model_folder, tmp_path, monkeypatch):
