@@ -66,7 +66,7 @@ def tiny() -> loading.Loaded:
 
 @pytest.fixture(scope="session")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that `make report` leaves: the three notebooks on the embedded miniature, with settings that keep them short.
+    """The folder that `make report` leaves: the four notebooks on the embedded miniature, with settings that keep them short.
 
     The environment that this command sets up first is the one that runs the tests.
     """

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from ivit_helpers.record import read
+from ivit_helpers.record import MODEL_NOTEBOOKS, read
 from tests.shell import CPU, ROOT, SHORT, shell
 
 COMMANDS = [
@@ -52,8 +52,8 @@ def test_make_test_runs_these_tests():
 
 
 @pytest.mark.slow
-def test_make_report_leaves_three_pages_and_the_index(report):
-    assert {"index.html", "smoke.html", "benchmark.html", "accuracy.html"} <= {path.name for path in report.iterdir()}
+def test_make_report_leaves_the_pages_and_the_index(report):
+    assert {"index.html", *(f"{name}.html" for name in MODEL_NOTEBOOKS)} <= {path.name for path in report.iterdir()}
 
 
 def test_ivit_check_names_the_device():

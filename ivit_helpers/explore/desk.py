@@ -46,7 +46,7 @@ class Desk:
         self.states = States(loaded.network, loaded.device)
         self.sides: TwoSides | None = None
         """Of the image that was compared last"""
-        self._followers: list[Follower] = []
+        self._followers: dict[str, Follower] = {}
 
     @property
     def is_live(self) -> bool:
@@ -63,9 +63,9 @@ class Desk:
         """The gallery with its class tokens, computed once."""
         return gallery_of(self.loaded, self.images)
 
-    def follow(self, of: Callable[[], object], follower: Callable[[], None]) -> None:
-        """Call `follower` whenever what `of` gives is not what it was."""
-        self._followers.append(Follower(of, follower, of()))
+    def follow(self, name: str, of: Callable[[], object], follower: Callable[[], None]) -> None:
+        """Call `follower` whenever what `of` gives is not what it was. It replaces the one of that name: a cell may run again."""
+        self._followers[name] = Follower(of, follower, of())
 
     def change(self, looked: Looked | None = None, **view: int) -> None:
         """Look at another image, or at another block, head or patch."""
@@ -74,7 +74,7 @@ class Desk:
 
     def tell(self) -> None:
         """Let everything that is shown follow."""
-        for follower in self._followers:
+        for follower in list(self._followers.values()):
             follower.tell()
 
     def read(self, name: str, image: Image.Image) -> Looked:

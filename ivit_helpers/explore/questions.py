@@ -73,7 +73,7 @@ def answers(desk: Desk) -> Any:
         now = scores.best_answers(desk.states.logits(desk.looked, desk.loaded.head), desk.loaded.classes)
         return Together(Sentence(scores.in_words(now, desk.looked.name)), scores.bars(now, desk.loaded, desk.looked.name))
 
-    return _live(desk, shown, lambda: desk.looked)
+    return _live(desk, "answers", shown, lambda: desk.looked)
 
 
 def neighbours(desk: Desk) -> Any:
@@ -92,7 +92,7 @@ def neighbours(desk: Desk) -> Any:
         answer = Sentence(alike([found for _, found in near], desk.looked.name, where))
         return Together(answer, Panels([first, *panels], "Nearest first, with the cosine of the class tokens", small=True))
 
-    return _live(desk, shown, lambda: desk.looked)
+    return _live(desk, "neighbours", shown, lambda: desk.looked)
 
 
 def alike(found: Sequence[Neighbour], name: str, where: str) -> str:
@@ -133,16 +133,16 @@ def where(desk: Desk) -> Any:
         assert desk.sides is not None
         return desk.sides.where(desk.view.block, desk.config.grid)
 
-    return _live(desk, shown, lambda: (desk.sides, desk.view.block))
+    return _live(desk, "where", shown, lambda: (desk.sides, desk.view.block))
 
 
-def _live(desk: Desk, shown: Callable[[], Any], of: Callable[[], object]) -> Any:
+def _live(desk: Desk, name: str, shown: Callable[[], Any], of: Callable[[], object]) -> Any:
     """What is shown now, and on a page for ever; in JupyterLab it follows what `of` gives."""
     if not desk.is_live:
         return shown()
     from ivit_helpers.explore.touch import following
 
-    return following(desk, shown, of)
+    return following(desk, name, shown, of)
 
 
 def headline(record: ExploreRecord) -> str:

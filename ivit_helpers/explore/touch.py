@@ -59,7 +59,19 @@ class Message:
             self.say(self.desk.loaded.device.explain(error))
 
 
-def following(desk: Desk, shown: Callable[[], Any], of: Callable[[], object]) -> Touched:
+@contextmanager
+def unheard(observer: Callable[[Any], None], *heard: widgets.Widget) -> Iterator[None]:
+    """Set values of widgets without telling the observer: of two that belong together, or of a list whose options change."""
+    for widget in heard:
+        widget.unobserve(observer, "value")
+    try:
+        yield
+    finally:
+        for widget in heard:
+            widget.observe(observer, "value")
+
+
+def following(desk: Desk, name: str, shown: Callable[[], Any], of: Callable[[], object]) -> Touched:
     """Something that is made anew whenever what `of` gives changes."""
     still = shown()
     picture, message = widgets.HTML(still._repr_html_()), Message(desk)
@@ -68,15 +80,13 @@ def following(desk: Desk, shown: Callable[[], Any], of: Callable[[], object]) ->
         with message.instead_of_a_traceback():
             picture.value = shown()._repr_html_()
 
-    desk.follow(of, follow)
+    desk.follow(name, of, follow)
     return Touched(widgets.VBox([picture, message.widget]), still)
 
 
 def block_desk(desk: Desk, still: Any) -> Touched:
     """Choose an image, a block, a head and a patch; the pictures follow."""
     message = Message(desk)
-    with message.instead_of_a_traceback():
-        desk.states.ask(desk.looked, desk.states.all_that_fit())
     controls = widgets.VBox([_image_choice(desk, message), _view_choice(desk), message.widget])
     pictures = widgets.HTML()
 
@@ -86,7 +96,7 @@ def block_desk(desk: Desk, still: Any) -> Touched:
             pictures.value = Panels(block_panels(desk.states, desk.looked, desk.view))._repr_html_()
 
     follow()
-    desk.follow(lambda: (desk.looked, desk.view), follow)
+    desk.follow("pictures", lambda: (desk.looked, desk.view), follow)
     whole = widgets.VBox([controls, widgets.HBox([_patch_choice(desk), pictures]).add_class("beside")])
     return Touched(whole.add_class("ivit"), still)
 
@@ -99,6 +109,7 @@ def _image_choice(desk: Desk, message: Message) -> widgets.Widget:
     chosen = widgets.Dropdown(options=list(known), description="image", style=WIDE)
     path = widgets.Text(description="or its path", placeholder="on this machine", continuous_update=False, style=WIDE)
     upload = widgets.FileUpload(accept="image/*", multiple=False, description="upload an image", layout=widgets.Layout(width="12em"))
+    upload.tooltip = "up to 10 MB, the most that Jupyter's server takes in one message; for a larger file give its path"
 
     def from_list(change: dict[str, Any]) -> None:
         with message.instead_of_a_traceback():
@@ -106,9 +117,8 @@ def _image_choice(desk: Desk, message: Message) -> widgets.Widget:
 
     def take(looked: Looked) -> None:
         known[looked.name] = lambda: looked
-        chosen.unobserve(from_list, "value")  # new options choose the first of them
-        chosen.options, chosen.value = list(known), looked.name
-        chosen.observe(from_list, "value")
+        with unheard(from_list, chosen):  # new options choose the first of them
+            chosen.options, chosen.value = list(known), looked.name
         desk.change(looked)
 
     def from_path(change: dict[str, Any]) -> None:
@@ -147,18 +157,19 @@ def _view_choice(desk: Desk) -> widgets.Widget:
         widgets.IntSlider(value + 1, 1, grid, description=name, style=WIDE)
         for name, value in zip(("row of the patch", "column"), divmod(desk.view.patch, grid), strict=True)
     )
-    block.observe(lambda change: desk.change(block=change["new"]), "value")
-    head.observe(lambda change: desk.change(head=change["new"]), "value")
-    for slider in (row, column):
-        slider.observe(lambda _: desk.change(patch=(row.value - 1) * grid + column.value - 1), "value")
+
+    def by_slider(_change: dict[str, Any]) -> None:
+        desk.change(patch=(row.value - 1) * grid + column.value - 1)
 
     def follow() -> None:
-        block.value = desk.view.block
-        patch = desk.view.patch
-        if patch != (row.value - 1) * grid + column.value - 1:
-            row.value, column.value = patch // grid + 1, patch % grid + 1
+        with unheard(by_slider, row, column):
+            row.value, column.value = (place + 1 for place in divmod(desk.view.patch, grid))
 
-    desk.follow(lambda: desk.view, follow)
+    block.observe(lambda change: desk.change(block=change["new"]), "value")
+    head.observe(lambda change: desk.change(head=change["new"]), "value")
+    row.observe(by_slider, "value")
+    column.observe(by_slider, "value")
+    desk.follow("sliders", lambda: desk.view.patch, follow)
     return widgets.HBox([block, head, row, column]).add_class("wrapped")
 
 
@@ -175,7 +186,7 @@ def _patch_choice(desk: Desk) -> widgets.Widget:
 
     follow()
     places.observe(lambda change: desk.change(patch=change["new"]), "value")
-    desk.follow(lambda: (desk.looked, desk.view.patch), follow)
+    desk.follow("image", lambda: (desk.looked, desk.view.patch), follow)
     return widgets.Box([picture, places]).add_class("pick").add_class(f"pick{grid}")
 
 
@@ -199,6 +210,6 @@ def sides_desk(desk: Desk, still: Any) -> Touched:
         desk.tell()
 
     button.on_click(press)
-    desk.follow(lambda: (desk.looked, desk.sides), follow)
+    desk.follow("button", lambda: (desk.looked, desk.sides), follow)
     follow()
     return Touched(widgets.VBox([button, figure, message.widget]), still)

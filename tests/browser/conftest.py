@@ -61,13 +61,13 @@ def lab_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str,
     said = []
     for text in server.stderr:
         said.append(text)
-        if address := re.search(r"http://127\.0\.0\.1:\d+/lab\?token=\w+", text):
+        if address := re.search(r"(http://127\.0\.0\.1:\d+/lab)(/tree/README\.ipynb)?(\?token=\w+)", text):
             break
     else:
         pytest.fail("JupyterLab did not start:\n" + "".join(said))
     reader = Thread(target=server.stderr.read)  # so that it never waits for somebody to read
     reader.start()
-    yield address[0], served
+    yield address[1] + address[3], served
     server.terminate()
     reader.join()
     server.wait()

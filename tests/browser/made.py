@@ -4,16 +4,17 @@ import shutil
 from pathlib import Path
 
 from ivit_helpers.paths import DATA, REPORTS
+from ivit_helpers.record import MODEL_NOTEBOOKS
 from ivit_helpers.report.index import write_index
 from tests.shell import CPU, shell
 
 EXAMPLE = REPORTS / "examples" / "miniature-on-2-cpu-cores"
-NAMES = ("index", "smoke", "benchmark", "accuracy", "compare", "failed", "stopped")
-"""The index of all, a run of three notebooks, its comparison with two other runs, a failed run, and one that was stopped"""
+NAMES = ("index", "smoke", "benchmark", "accuracy", "explore", "compare", "failed", "stopped")
+"""The index of all, a run of four notebooks, its comparison with two other runs, a failed run, and one that was stopped"""
 
 
 def make(run: Path) -> dict[str, Path]:
-    """Make what is missing beside the folder of a run of the three notebooks; gives the page of each name."""
+    """Make what is missing beside the folder of a run of the four notebooks; gives the page of each name."""
     root = run.parent
     images = root / "images"
     for number in range(10):
@@ -27,7 +28,7 @@ def make(run: Path) -> dict[str, Path]:
     shell(f"ivit compare {EXAMPLE} {run} {root / 'failed'} --out {root / 'compared'}", ends_with=busy_or_not)
     return {
         "index": write_index(root),
-        **{name: run / f"{name}.html" for name in ("smoke", "benchmark", "accuracy")},
+        **{name: run / f"{name}.html" for name in MODEL_NOTEBOOKS},
         "compare": root / "compared" / "compare.html",
         "failed": root / "failed" / "accuracy.html",
         "stopped": root / "stopped" / "smoke.html",

@@ -9,6 +9,7 @@ GIVEN = {
     "smoke": {"batch_size": 1, "warmup": 0},
     "benchmark": {"batch_sizes": [1, 2], "implementations": ["fused", "plain"], "warmup": 0, "repeats": 3, "seconds": 0.1},
     "accuracy": {"limit": 60, "workers": 0},
+    "explore": {"limit": 20},
     "compare": {"runs": [str(made.EXAMPLE)] * 2},
 }
 ON_A_CPU = {"device": "cpu", "dtype": "float32"}

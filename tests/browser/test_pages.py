@@ -8,7 +8,7 @@ from tests.browser import made
 from tests.browser.measured import ask, cut, faint, unfold, violations
 
 WIDTHS = (360, 390, 500, 600, 700, 800, 900, 1000, 1280, 1600)
-WITH_FIGURES = ("smoke", "benchmark", "accuracy", "compare", "failed")
+WITH_FIGURES = ("smoke", "benchmark", "accuracy", "explore", "compare", "failed")
 SCHEMES = ("light", "dark")
 pytestmark = pytest.mark.slow
 
@@ -102,7 +102,7 @@ def test_folds_open_and_close_by_keyboard(visit, name):
         assert not fold.evaluate("fold => fold.open")
 
 
-@pytest.mark.parametrize("name", ["smoke", "benchmark"])
+@pytest.mark.parametrize("name", ["smoke", "benchmark", "explore"])
 def test_a_series_is_switched_off_and_on_by_its_key_and_paper_shows_all(visit, name):
     page = visit(name)
     for figure in page.locator("figure.plot:has(input)").all():

@@ -66,6 +66,14 @@ def test_a_click_on_a_patch_moves_the_sliders_and_back(desk, panel):
     assert places.value == desk.view.patch == 4
 
 
+def test_a_cell_that_runs_again_replaces_its_widgets(desk):
+    first, second = (explore.blocks(desk).widget for _ in range(2))
+    before = html(first)
+    described(second, ipywidgets.IntSlider, "block").value = 1
+    assert html(first) == before
+    assert html(second) != before
+
+
 def uploaded(name, content):
     return ({"name": name, "type": "image/png", "size": len(content), "content": memoryview(content), "last_modified": DAY},)
 
