@@ -173,7 +173,7 @@ class Tables:
     def hardware(self, records: Sequence[ModelRecord]) -> Rows:
         """What the runs were seen to take, beside what the machine had."""
         loads = [record.model for record in records if record.model]
-        rows = [row for record in records if not isinstance(record, AccuracyRecord) for row in record.rows]
+        rows = [row for record in records if isinstance(record, SmokeRecord | BenchmarkRecord) for row in record.rows]
         on_card = any(not kind.uses_host_memory for kind in kinds(records))
         peaks = [row.peak_memory_bytes for row in rows if row.peak_memory_bytes]
         host = [model.load_host_peak_bytes for model in loads if model.load_host_peak_bytes]

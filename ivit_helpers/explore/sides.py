@@ -164,5 +164,5 @@ def differences(here: Sequence[Tensor], there: Sequence[Tensor]) -> tuple[float,
 def token_differences(here: Tensor, there: Tensor) -> Tensor:
     """The length of each token's difference (N,) in float64, over the root mean square length of a token of `there`, (N, C)."""
     wide = there.double()
-    scale = wide.norm(dim=-1).square().mean().sqrt()
-    return (here.double() - wide).norm(dim=-1) / scale
+    relative: Tensor = (here.double() - wide).norm(dim=-1) / wide.norm(dim=-1).square().mean().sqrt()
+    return relative

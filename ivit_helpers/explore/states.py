@@ -13,7 +13,7 @@ from torch import Tensor
 from ivit_helpers.device import Device
 from ivit_helpers.errors import InputError
 from ivit_helpers.explore.looking import Looked
-from ivit_helpers.model import InternViT
+from ivit_helpers.model import Block, InternViT
 
 KEPT_BYTES = 512 * 2**20
 """Of host memory: all 49 states of six images of the 6B network at 224 px (80 MB each in 16 bits), or of one at 448 px (300 MB)"""
@@ -84,6 +84,7 @@ class States:
     def attention(self, looked: Looked, block: int) -> Tensor:
         """What the class token attends to in a block: (heads, N) in float32, on the CPU. It is computed from the block's input."""
         layer = self.network.encoder.layers[block - 1]
+        assert isinstance(layer, Block)
         before = self.after(looked, block - 1)
         with self.device.inference():
             weights: Tensor = layer.attn.class_token_weights(layer.norm1(before.to(self.device.torch_device)[None]))

@@ -11,14 +11,14 @@ import ipywidgets as widgets
 from ivit_helpers.errors import InputError, first_line
 from ivit_helpers.explore.desk import Desk
 from ivit_helpers.explore.looking import Looked, place_of
-from ivit_helpers.explore.pictures import block_panels, image_panel
+from ivit_helpers.explore.pictures import block_panels, image_panel, in_words
 from ivit_helpers.explore.sides import compare
 from ivit_helpers.images import dropped_image, named_image
-from ivit_helpers.report import Panels, styled
+from ivit_helpers.report import Panels, Sentence, styled
 
 LISTED = 500
 """Images of a gallery that the list of images names"""
-WIDE = {"description_width": "8em"}
+WIDE = {"description_width": "6em"}
 
 
 class Touched:
@@ -87,28 +87,29 @@ def following(desk: Desk, name: str, shown: Callable[[], Any], of: Callable[[], 
 def block_desk(desk: Desk, still: Any) -> Touched:
     """Choose an image, a block, a head and a patch; the pictures follow."""
     message = Message(desk)
-    controls = widgets.VBox([_image_choice(desk, message), _view_choice(desk), message.widget])
-    pictures = widgets.HTML()
+    choices = widgets.Box([*_image_choice(desk, message), *_view_choice(desk)]).add_class("choices")
+    answer, pictures = widgets.HTML(), widgets.HTML()
 
     def follow() -> None:
         with message.instead_of_a_traceback():
             desk.states.ask(desk.looked, desk.states.all_that_fit())
+            answer.value = Sentence(in_words(desk.states, desk.looked, desk.view))._repr_html_()
             pictures.value = Panels(block_panels(desk.states, desk.looked, desk.view))._repr_html_()
 
     follow()
     desk.follow("pictures", lambda: (desk.looked, desk.view), follow)
-    whole = widgets.VBox([controls, widgets.HBox([_patch_choice(desk), pictures]).add_class("beside")])
-    return Touched(whole.add_class("ivit"), still)
+    beside = widgets.HBox([_patch_choice(desk), pictures]).add_class("beside")
+    return Touched(widgets.VBox([choices, message.widget, answer, beside]).add_class("ivit-touch"), still)
 
 
-def _image_choice(desk: Desk, message: Message) -> widgets.Widget:
+def _image_choice(desk: Desk, message: Message) -> list[widgets.Widget]:
     """A list of images, a path on this machine, and a file of the user's own machine. What is read once stays in the list."""
     given = desk.looked
-    known: dict[str, Callable[[], Looked]] = {f"{given.name} (the parameters')": lambda: given}
+    known: dict[str, Callable[[], Looked]] = {f"{given.name} (as given)": lambda: given}
     known |= {desk.images.identity(number): partial(_of_gallery, desk, number) for number in range(min(LISTED, len(desk.images)))}
     chosen = widgets.Dropdown(options=list(known), description="image", style=WIDE)
     path = widgets.Text(description="or its path", placeholder="on this machine", continuous_update=False, style=WIDE)
-    upload = widgets.FileUpload(accept="image/*", multiple=False, description="upload an image", layout=widgets.Layout(width="12em"))
+    upload = widgets.FileUpload(accept="image/*", multiple=False, description="upload an image", layout=widgets.Layout(width="auto"))
     upload.tooltip = "up to 10 MB, the most that Jupyter's server takes in one message; for a larger file give its path"
 
     def from_list(change: dict[str, Any]) -> None:
@@ -136,7 +137,7 @@ def _image_choice(desk: Desk, message: Message) -> widgets.Widget:
     chosen.observe(from_list, "value")
     path.observe(from_path, "value")
     upload.observe(from_upload, "value")
-    return widgets.HBox([chosen, path, upload]).add_class("wrapped")
+    return [chosen, path, upload]
 
 
 def _of_gallery(desk: Desk, number: int) -> Looked:
@@ -147,7 +148,7 @@ def _of_gallery(desk: Desk, number: int) -> Looked:
         raise InputError(f"{name} cannot be read as an image ({first_line(error)}): choose another one.") from None
 
 
-def _view_choice(desk: Desk) -> widgets.Widget:
+def _view_choice(desk: Desk) -> list[widgets.Widget]:
     """Sliders of block, row and column, and a list of heads."""
     config, grid = desk.config, desk.config.grid
     heads = [("mean of all heads", 0), *((f"head {number}", number) for number in range(1, config.num_attention_heads + 1))]
@@ -155,7 +156,7 @@ def _view_choice(desk: Desk) -> widgets.Widget:
     head = widgets.Dropdown(options=heads, value=desk.view.head, description="attention", style=WIDE)
     row, column = (
         widgets.IntSlider(value + 1, 1, grid, description=name, style=WIDE)
-        for name, value in zip(("row of the patch", "column"), divmod(desk.view.patch, grid), strict=True)
+        for name, value in zip(("patch: row", "column"), divmod(desk.view.patch, grid), strict=True)
     )
 
     def by_slider(_change: dict[str, Any]) -> None:
@@ -170,13 +171,13 @@ def _view_choice(desk: Desk) -> widgets.Widget:
     row.observe(by_slider, "value")
     column.observe(by_slider, "value")
     desk.follow("sliders", lambda: desk.view.patch, follow)
-    return widgets.HBox([block, head, row, column]).add_class("wrapped")
+    return [block, head, row, column]
 
 
 def _patch_choice(desk: Desk) -> widgets.Widget:
     """The image, whose patches can be clicked. For the keyboard there are the sliders of row and column: 256 tab stops help nobody."""
     grid = desk.config.grid
-    columns = f"<style>.ivit .pick{grid} .widget-radio-box {{ grid-template-columns: repeat({grid}, 1fr); }}</style>"
+    columns = f"<style>.ivit-touch .pick{grid} .widget-radio-box {{ grid-template-columns: repeat({grid}, 1fr); }}</style>"
     picture = widgets.HTML()
     places = widgets.RadioButtons(options=[(place_of(patch, grid), patch) for patch in range(grid**2)], value=desk.view.patch)
 

@@ -154,7 +154,8 @@ class Attention(nn.Module):
         q, k, _ = self.qkv(x).chunk(3, dim=-1)
         of_class = self._split(self.q_norm(q))[:, :, :1].float()  # (B, heads, 1, C / heads)
         scores = of_class @ self._split(self.k_norm(k)).float().transpose(-2, -1)
-        return (scores * float(of_class.shape[-1]) ** -0.5).softmax(dim=-1)[:, :, 0]
+        weights: Tensor = (scores * float(of_class.shape[-1]) ** -0.5).softmax(dim=-1)
+        return weights[:, :, 0]
 
 
 class MLP(nn.Module):

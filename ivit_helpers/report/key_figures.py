@@ -101,15 +101,16 @@ def claimed(record: AccuracyRecord) -> bool:
 
 def _of_explore(record: ExploreRecord) -> list[KeyFigure]:
     found = []
-    if record.rows and record.rows[-1].difference is not None:
-        last = record.rows[-1]
-        detail = f"relative, after block {last.block}" + (f"; transformers: {said(last.transformers)}" if last.transformers else "")
-        found.append(KeyFigure(f"from {record.other}", said(last.difference), "", detail))
-    if record.answers and record.answers[0].score is not None and record.model and record.model.head_is_trained:
-        found.append(KeyFigure("first answer", record.answers[0].name, "", f"score {100 * record.answers[0].score:.1f} %"))
-    labelled = [one for one in record.neighbours if one.label is not None]
-    if labelled and record.neighbours[0].similarity is not None:
-        same = sum(one.label == record.neighbours[0].label for one in labelled)
-        detail = f"class of the nearest image, cosine {record.neighbours[0].similarity:.3f}"
-        found.append(KeyFigure("neighbours of one class", f"{same} of {len(labelled)}", "", f"{labelled[0].label}: {detail}"))
+    last = record.rows[-1] if record.rows else None
+    if last and last.difference is not None:
+        beside = f"; transformers: {said(last.transformers)}" if last.transformers is not None else ""
+        found.append(KeyFigure(f"from {record.other}", said(last.difference), "", f"relative, after block {last.block}{beside}"))
+    first = record.answers[0] if record.answers else None
+    if first and first.score is not None and record.model and record.model.head_is_trained:
+        found.append(KeyFigure("first answer", first.name, "", f"score {100 * first.score:.1f} %"))
+    nearest = record.neighbours[0] if record.neighbours else None
+    if nearest and nearest.label is not None and nearest.similarity is not None:
+        same = sum(one.label == nearest.label for one in record.neighbours)
+        detail = f"{nearest.label}, of the nearest (cosine {nearest.similarity:.3f})"
+        found.append(KeyFigure("neighbours of one class", f"{same} of {len(record.neighbours)}", "", detail))
     return found

@@ -122,4 +122,5 @@ def _svg(inner: str, side: int, alt: str, marked: int | None) -> str:
 
 def scale_of(low: float, high: float) -> tuple[str, str]:
     """What stands at the ends of a map's scale."""
-    return said(float(f"{low:.2g}")), said(float(f"{high:.2g}"))
+    words = [said(float(f"{end:.2g}")) for end in (low, high)]
+    return words[0].replace("-", "−"), words[1].replace("-", "−")

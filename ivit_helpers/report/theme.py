@@ -61,7 +61,8 @@ def _declared(*parts: Mapping[str, str]) -> str:
 
 @cache
 def style() -> str:
-    """The stylesheet of everything that a cell shows. It reaches nothing outside elements of class ivit.
+    """The stylesheet of everything that a cell shows. It reaches nothing outside elements of class ivit, and of
+    ivit-touch: widgets.
 
     The scheme is JupyterLab's where JupyterLab shows the output, and the browser's elsewhere; paper is always light.
     """

@@ -79,7 +79,7 @@ def test_a_patch_is_chosen_by_pointer_and_by_keyboard(page):
     outlined = marked.bounding_box()
     assert abs(clicked["x"] - outlined["x"]) < 3, "what is clicked is what is marked"
     assert abs(clicked["y"] - outlined["y"]) < 3
-    handle(page, "row of the patch").press("ArrowRight")
+    handle(page, "patch: row").press("ArrowRight")
     expect(caption).to_contain_text("row 4, column 6")
     expect(marked).to_have_attribute("y", "3")
 

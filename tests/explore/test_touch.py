@@ -48,7 +48,7 @@ def test_a_slider_a_head_and_a_patch_change_the_pictures(desk, panel):
     for kind, description, value in (
         (ipywidgets.IntSlider, "block", 1),
         (ipywidgets.Dropdown, "attention", 2),
-        (ipywidgets.IntSlider, "row of the patch", 1),
+        (ipywidgets.IntSlider, "patch: row", 1),
     ):
         described(panel, kind, description).value = value
         assert html(panel) not in shown
@@ -60,7 +60,7 @@ def test_a_click_on_a_patch_moves_the_sliders_and_back(desk, panel):
     [places] = inside(panel, ipywidgets.RadioButtons)
     assert len(places.options) == 16
     places.value = 7
-    assert (desk.view.patch, described(panel, ipywidgets.IntSlider, "row of the patch").value) == (7, 2)
+    assert (desk.view.patch, described(panel, ipywidgets.IntSlider, "patch: row").value) == (7, 2)
     assert described(panel, ipywidgets.IntSlider, "column").value == 4
     described(panel, ipywidgets.IntSlider, "column").value = 1
     assert places.value == desk.view.patch == 4
