@@ -195,7 +195,7 @@ def sides_desk(desk: Desk, still: Any) -> Touched:
     """The differences block by block, and a button that compares the image that is looked at now, which may take minutes."""
     assert desk.sides is not None
     figure, message = widgets.HTML(still._repr_html_()), Message(desk)
-    button = widgets.Button(layout=widgets.Layout(width="auto"))
+    button = widgets.Button(layout=widgets.Layout(width="fit-content"))
 
     def follow() -> None:
         assert desk.sides is not None

@@ -53,8 +53,12 @@ def upload(page, name, content):
 def test_no_cell_shows_an_error_and_everything_is_whole_and_legible(ran, page):
     outputs = [output for cell in ran.cells if cell.cell_type == "code" for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
-    assert cut(page, SHOWN) == []
     assert faint(page, SHOWN) == []
+    for width in (1000, 1400):
+        page.set_viewport_size({"width": width, "height": 1000})
+        assert cut(page, SHOWN) == []
+        for picture in page.locator(f"{SHOWN} .panels figure").all():
+            assert picture.bounding_box()["x"] + picture.bounding_box()["width"] < width - 40, "beside the notebook's scroll bar"
 
 
 def test_a_slider_moves_to_another_block_and_the_pictures_change(page):
@@ -98,9 +102,10 @@ def test_a_wrong_image_is_its_sentence_and_a_right_one_changes_every_cell(page):
     expect(wrong).to_have_text(re.compile(r"^✗ words\.png cannot be read as an image \(.*\): drop a JPEG, PNG or WebP file, or another"))
     expect(page.locator(".pick figcaption")).not_to_contain_text("words.png")
     assert page.get_by_text("Traceback").count() == 0
-    name = f"digit in {page.evaluate('document.body.dataset.jpThemeName')}.png"
-    upload(page, name, (DATA / "digits" / "3" / "1438.png").read_bytes())
-    for place in (".pick figcaption", ".answer >> nth=0", ".panels.small figcaption >> nth=0"):
+    theme = page.evaluate("document.body.dataset.jpThemeName")
+    name, digit = f"digit in {theme}.png", {"JupyterLab Light": "3/1438.png", "JupyterLab Dark": "7/1442.png"}[theme]
+    upload(page, name, (DATA / "digits" / digit).read_bytes())
+    for place in (".pick figcaption", ".answer >> nth=1", ".panels.small figcaption >> nth=0"):
         expect(page.locator(place)).to_contain_text(name)
     expect(wrong).to_have_count(0)
     page.get_by_role("button", name=f"compare {name}").click()
