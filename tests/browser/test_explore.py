@@ -64,13 +64,13 @@ def test_no_cell_shows_an_error_and_everything_is_whole_and_legible(ran, page):
 def test_a_slider_moves_to_another_block_and_the_pictures_change(page):
     components, attention = page.locator(".beside img.patches"), page.locator(".beside > .widget-html svg").first
     handle(page, "block").press("End")
-    expect(handle(page, "block")).to_have_attribute("aria-valuenow", "4.0")
+    expect(attention).to_have_attribute("aria-label", re.compile("^block 4, the mean of all heads: "))
     before = components.get_attribute("src"), attention.inner_html()
     handle(page, "block").press("ArrowLeft")
+    expect(attention).to_have_attribute("aria-label", re.compile("^block 3, the mean of all heads: "))
+    assert attention.inner_html() != before[1]
     expect(components).not_to_have_attribute("src", before[0])
     expect(page.locator(".answer", has_text="After block 3")).to_be_visible()
-    assert attention.inner_html() != before[1]
-    expect(attention).to_have_attribute("aria-label", re.compile("^block 3, the mean of all heads: "))
 
 
 def test_a_patch_is_chosen_by_pointer_and_by_keyboard(page):
