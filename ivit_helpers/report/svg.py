@@ -91,7 +91,7 @@ def cells(points: Sequence[Point]) -> str:
     """A matrix: one colour, the darker the more, and never so dark that a count on it is hard to read."""
     return "".join(
         '<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" '.format(*point.box)
-        + f'style="fill: var(--plot-0); fill-opacity: {DARKEST * point.shade:.2f}"/>'
+        + f'style="fill: var(--plot-0); fill-opacity: {DARKEST * (point.shade or 0):.2f}"/>'
         for point in points
     )
 
