@@ -15,6 +15,7 @@ OPEN = """async path => {
   const panel = await window.jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'});
   await panel.context.ready;
   await panel.sessionContext.ready;
+  window.jupyterapp.shell.activateById(panel.id);
 }"""
 RUN_ALL = """async () => {
   await window.jupyterapp.commands.execute('notebook:run-all-cells');
