@@ -59,7 +59,7 @@ class PanelColumns:
     def _repr_html_(self) -> str:
         caption = f'<p class="caption">{escape(self.caption)}</p>' if self.caption else ""
         columns = "".join(
-            f'<section class="panels"><h4>{escape(heading)}</h4>{"".join(panel.html() for panel in panels)}</section>'
+            f'<section class="panels"><h3>{escape(heading)}</h3>{"".join(panel.html() for panel in panels)}</section>'
             for heading, panels in self.columns.items()
         )
         return styled(f'{caption}<div class="columns">{columns}</div>')
