@@ -13,13 +13,14 @@ OLDER := .venv/transformers-4
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help report test test-npu test-transformers-4 check bench lab clean
+.PHONY: help report test test-npu test-kill test-transformers-4 check bench lab clean
 
 help:
 	@echo 'make report   run smoke, benchmark, accuracy and explore, and leave HTML reports in reports/'
 	@echo '              make report ARGS="-p model=random:tiny-224 -p data=synthetic"'
 	@echo 'make test     lint, types, import rule and tests'
 	@echo 'make test-npu   the tests of the NPU path: the real torch-npu on a stub of CANN, no NPU needed (part of make test)'
+	@echo 'make test-kill  a hundred kills of the processes of an evaluation at random moments, gone on with each time (KILLS=100); half an hour'
 	@echo 'make test-transformers-4   parity and loading tests with transformers 4.57.6'
 	@echo 'make bench    each implementation against the products alone and against transformers, side by side: make bench ARGS="--dtype float32"'
 	@echo 'make lab      open the notebooks in JupyterLab, at a start page'
@@ -52,6 +53,10 @@ test-npu: $(INSTALLED)
 	@if command -v gcc >/dev/null && command -v nm >/dev/null; \
 	then $(MAKE) $(RIG)/activate && . $(RIG)/activate && $(PYTEST) tests/npu; \
 	else echo 'test-npu: skipped, building the stub of CANN needs gcc and nm'; fi
+
+KILLS := 100
+test-kill: $(INSTALLED)
+	OMP_NUM_THREADS=1 TQDM_DISABLE=1 $(BIN)/python -m tests.accuracy.killing $(KILLS)
 
 # A small environment over .venv: its three packages come before .venv's, which gives the rest.
 $(OLDER)/.installed: $(INSTALLED) constraints-transformers-4.txt

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from ivit_helpers import cards
 from ivit_helpers.errors import InputError, Stopped
 from ivit_helpers.record import (
     MODEL_NOTEBOOKS,
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 
 ALL = tuple(MODEL_NOTEBOOKS)
 BAD_INPUT = 2
+INTERRUPTED = 3
+SHARED = ("accuracy",)
+"""The notebooks whose work the processes of a user's own torchrun share out"""
 
 
 def _epilog() -> str:
@@ -98,16 +102,18 @@ def main() -> None:
 def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, cell_timeout: int | None) -> None:
     """Run notebooks (all four when none is named) and leave HTML reports.
 
-    Exit codes: 0 no check failed, 1 a check failed or a notebook did not finish, 2 bad parameters and nothing was started, 130 stopped
-    by Ctrl-C, 143 by SIGTERM.
+    Exit codes: 0 no check failed, 1 a check failed or a notebook did not finish, 2 bad parameters and nothing was started, 3 a card or
+    a process ended early and the command that is printed goes on, 130 stopped by Ctrl-C, 143 by SIGTERM.
     """
     names = tuple(dict.fromkeys(notebooks)) or ALL
     try:
+        if _is_one_of_several(names):
+            return
         chosen = share_out(names, _with_out(parse(given), out))
         problems, images = _examined(chosen)
         if problems:
             raise problems[0]
-        _check_device(chosen[names[0]])
+        _check_device(chosen)
         _check_sockets()
         folder = RunFolder(chosen[names[0]])
     except InputError as error:
@@ -126,13 +132,30 @@ def _with_out(given: dict[str, str], out: Path | None) -> dict[str, str]:
     return given | ({"out": str(out)} if out else {})
 
 
+def _is_one_of_several(names: Sequence[str]) -> bool:
+    """Whether this process was one that a user's torchrun had started beside the first, which makes the report; then its share is done."""
+    place = cards.place()
+    if place is None:
+        return False
+    sharing = [name for name in names if name in SHARED]
+    if not sharing:
+        raise InputError(
+            f"torchrun has started {place.processes} processes, and only {' and '.join(SHARED)} can share its work out: start the others "
+            "without torchrun."
+        )
+    if place.rank:
+        for name in sharing:
+            import_module(f"ivit_helpers.{name}").join(place)
+    return place.rank > 0
+
+
 def _run(chosen: Mapping[str, AnyParameters], folder: RunFolder, limits: Mapping[str, int]) -> int:
     """Run notebooks one after another in their folder, and close it; returns the exit code. limits: seconds of one cell of each."""
     from ivit_helpers.report import run_notebook, stoppable, tell
 
     if folder.set_aside:
         click.echo(f"What an earlier run left in {folder.path} is now in {folder.set_aside}.", err=True)
-    failed = False
+    failed = interrupted = False
     with stoppable() as stop:
         try:
             for number, (name, given) in enumerate(chosen.items(), 1):
@@ -140,6 +163,7 @@ def _run(chosen: Mapping[str, AnyParameters], folder: RunFolder, limits: Mapping
                 record = run_notebook(name, given, folder.path, stop, limits[name])
                 failed |= record.status in {"failed", "incomplete"}
                 tell(f"{_summary(record, folder.path)}\n", sys.stdout)
+                interrupted |= record.status == "incomplete" and bool(record.resume)
                 if stop.signal:
                     break
         except (Stopped, InputError) as ended:
@@ -147,7 +171,7 @@ def _run(chosen: Mapping[str, AnyParameters], folder: RunFolder, limits: Mapping
             failed = True
         finally:
             folder.close()
-    return 128 + stop.signal if stop.signal else int(failed)
+    return 128 + stop.signal if stop.signal else INTERRUPTED if interrupted else int(failed)
 
 
 @main.command()
@@ -265,23 +289,35 @@ def _examined(chosen: Mapping[str, Parameters]) -> tuple[list[InputError], dict[
     return problems, images
 
 
-def _check_device(given: Parameters) -> None:
+def _check_device(chosen: Mapping[str, Parameters]) -> None:
     """Find what the device cannot do, before a kernel starts. A driver that this would start is left to a process of its own.
 
-    given: those of any notebook of the run, all of which share model, device and dtype.
+    chosen: the parameters of all notebooks of the run, which share model, device and dtype; some may take several devices.
     """
     from ivit_helpers import device
 
-    if not device.may_start_a_driver(given.device):
+    name = next((name for name, given in chosen.items() if _devices(given)), next(iter(chosen)))
+    given = chosen[name]
+    if not device.may_start_a_driver(given.device, _devices(given)):
         _select(given)
         return
-    words = [f"-p{key}={value}" for key, value in (("model", given.model), ("device", given.device), ("dtype", given.dtype))]
-    done = subprocess.run([sys.executable, "-m", "ivit_helpers", "check", ALL[0], *words], capture_output=True, text=True, check=False)
+    if _devices(given):
+        asked = given.model_dump(mode="json", exclude_unset=True)
+    else:
+        name, asked = ALL[0], {"model": given.model, "device": given.device, "dtype": given.dtype}
+    words = [f"-p{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in asked.items()]
+    done = subprocess.run([sys.executable, "-m", "ivit_helpers", "check", name, *words], capture_output=True, text=True, check=False)
     if done.returncode == BAD_INPUT:
         raise InputError(done.stderr.strip().splitlines()[-1].removeprefix("ivit: "))
     if done.returncode:
         last = (done.stderr.strip() or "it printed nothing").splitlines()[-1]
-        raise InputError(f"device={given.device!r} cannot be started, a process that tried ended with {done.returncode}: {last}")
+        named = f"devices={_devices(given)!r}" if _devices(given) else f"device={given.device!r}"
+        raise InputError(f"{named} cannot be started, a process that tried ended with {done.returncode}: {last}")
+
+
+def _devices(given: Parameters) -> str:
+    """The `devices` parameter; empty for a notebook that has none."""
+    return str(getattr(given, "devices", ""))
 
 
 def _check_sockets() -> None:
@@ -294,11 +330,12 @@ def _select(given: Parameters) -> str:
     """The device that a run would use, named, after all that can be asked of it without loading anything."""
     from ivit_helpers import device, weights
 
-    chosen = device.select(given.device)
+    chosen = device.select(given.device, _devices(given))
     dtype = chosen.dtype(given.dtype)
     if not weights.is_hub_id(given.model):  # what is not here yet is measured once it is
         weights.check_memory(weights.find(given.model), chosen, dtype)
-    return f"{chosen}, {device.dtype_name(dtype)}"
+    others = device.named_devices(_devices(given), given.device)[1:] if _devices(given) else ()
+    return f"{chosen}, {device.dtype_name(dtype)}{', and ' if others else ''}{', '.join(others)}"
 
 
 def _summary(record: AnyRecord, folder: Path) -> str:

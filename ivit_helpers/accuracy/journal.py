@@ -1,15 +1,17 @@
 """Predictions on the disk as they are made: a file that only grows, so that a killed run leaves the answers that it had.
 
-The first line holds the key, which says what the answers are of; each further line is a block of rows. A line begins with the CRC-32
-of the rest of it. What follows the last whole line is the trace of a kill or of a damaged disk, and is dropped. Several processes write
-a file each, and `merged` puts their rows together.
+The first line holds the key, which says what the answers are of, and who writes; each further line is a block of whole batches. A line
+begins with the CRC-32 of the rest of it. What follows the last whole line is the trace of a kill or of a damaged disk, and is dropped.
+Every process of every run writes a file of its own, which no other process touches, and `merged` puts their rows together.
 """
 
+import fcntl
 import json
 import os
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +19,7 @@ from typing import IO, Any
 
 from ivit_helpers.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
 SECONDS = 1.0
 """Between two writes: so much of the work is lost at most when the process is killed"""
 NUMBER = "number"
@@ -32,52 +34,55 @@ class Kept:
 
     key: Key | None
     """What its answers are of; None where not even the first line is whole"""
+    by: Mapping[str, Any] = field(default_factory=dict)
+    """Who wrote it, as Journal was told"""
     rows: Sequence[Row] = field(default_factory=list)
-    whole: int = 0
-    """Bytes of the whole lines"""
+    batches: Sequence[Row] = field(default_factory=list)
+    """What was measured of each batch, in order"""
     dropped: int = 0
-    """Bytes after them"""
+    """Bytes after the last whole line"""
 
     def is_of(self, key: Key) -> bool:
         """Whether the answers are of the same model, images and settings."""
-        return bool(self.key == _as_json(key))
+        return bool(self.key == as_json(key))
 
 
 class Journal:
-    """A journal that is being written."""
+    """A journal that is being written, by this process alone: the file is locked until it is closed or the process has ended."""
 
-    def __init__(self, path: Path, key: Key) -> None:
-        """Begin a new journal; an older file of that name is replaced. Raises InputError where it cannot be written."""
+    def __init__(self, path: Path, key: Key, by: Mapping[str, Any] | None = None) -> None:
+        """Begin a new journal; an older file of that name is replaced. Raises InputError where it cannot be written.
+
+        by: who writes it, as far as JSON can hold it.
+        """
         self.path = path
-        self._waiting: list[Row] = []
+        self._rows: list[Row] = []
+        self._batches: list[Row] = []
         self._written = time.monotonic()
         self._file: IO[bytes] | None = None
-        self._open("wb")
-        self._write({"journal": FORMAT, "key": key})
+        try:
+            self._file = path.open("wb", buffering=0)
+        except OSError as error:
+            raise self._unwritable(error) from None
+        with suppress(OSError):  # not every shared file system has locks
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._write({"journal": FORMAT, "key": key, "by": by or {}})
 
-    @classmethod
-    def resumed(cls, path: Path, key: Key) -> tuple["Journal", Sequence[Row]]:
-        """Go on with a journal of the same key, and give the rows that it has; with any other file or none, begin a new one."""
-        kept = read_journal(path)
-        if not kept.is_of(key):
-            return cls(path, key), []
-        journal = cls.__new__(cls)
-        journal.path, journal._waiting, journal._written, journal._file = path, [], time.monotonic(), None
-        journal._open("r+b")
-        journal._cut(kept.whole)
-        return journal, kept.rows
+    def append(self, rows: Iterable[Row], batch: Row | None = None) -> None:
+        """Add the rows of a batch, each with its `number`, and what was measured of it.
 
-    def append(self, rows: Iterable[Row]) -> None:
-        """Add rows, each with its `number`; they are on the disk SECONDS later at most, if more are appended, or at `close`."""
-        self._waiting += rows
+        They are on the disk SECONDS later at most, if more are appended, or at `close`; all of a batch or nothing.
+        """
+        self._rows += rows
+        self._batches += [batch] if batch else []
         if time.monotonic() - self._written >= SECONDS:
             self.flush()
 
     def flush(self) -> None:
         """Bring all rows to the disk. Raises InputError where they cannot be written, for example on a full disk."""
-        if self._waiting and self._file:
-            self._write(self._waiting)
-            self._waiting = []
+        if self._rows and self._file:
+            self._write({"rows": self._rows, "batches": self._batches})
+            self._rows, self._batches = [], []
         self._written = time.monotonic()
 
     def close(self) -> None:
@@ -87,28 +92,11 @@ class Journal:
             self._file.close()
             self._file = None
 
-    def remove(self) -> None:
-        """Close and delete the file: the answers are kept elsewhere."""
-        self.close()
-        self.path.unlink(missing_ok=True)
-
     def __enter__(self) -> "Journal":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-    def _open(self, mode: str) -> None:
-        try:
-            self._file = self.path.open(mode, buffering=0)
-        except OSError as error:
-            raise self._unwritable(error) from None
-
-    def _cut(self, length: int) -> None:
-        """Drop what follows the last whole line."""
-        assert self._file
-        self._file.truncate(length)
-        self._file.seek(length)
 
     def _write(self, content: Any) -> None:
         file, rest = self._file, _line(content)
@@ -126,6 +114,18 @@ class Journal:
         return InputError(f"{self.path} cannot be written ({error.strerror}): make room or give another folder as out=FOLDER.")
 
 
+def is_being_written(path: Path) -> bool:
+    """Whether a process that has not ended writes this journal."""
+    try:
+        with path.open("r+b") as file:  # NFS locks only what may be written
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _line(content: Any) -> bytes:
     text = json.dumps(content, separators=(",", ":")).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)
@@ -139,15 +139,16 @@ def _content(line: bytes) -> Any:
     return json.loads(text)
 
 
-def _as_json(key: Key) -> Any:
+def as_json(key: Key) -> Any:
     """A key as it is after it was written and read."""
     return json.loads(json.dumps(key))
 
 
 def read_journal(path: Path) -> Kept:
     """The rows of all whole blocks of a journal; nothing where there is no such file. Raises nothing for a damaged one."""
-    key: Key | None = None
+    head: Mapping[str, Any] = {}
     rows: list[Row] = []
+    batches: list[Row] = []
     whole = 0
     try:
         with path.open("rb") as file:
@@ -155,18 +156,37 @@ def read_journal(path: Path) -> Kept:
             file.seek(0)
             for line in file:
                 content = _content(line)
-                if key is None:
-                    if content["journal"] != FORMAT:
-                        break
-                    key = content["key"]
+                if head:
+                    rows += content["rows"]
+                    batches += content["batches"]
+                elif content["journal"] == FORMAT:
+                    head = {"key": content["key"], "by": content["by"]}
                 else:
-                    rows += content
+                    break
                 whole += len(line)
     except FileNotFoundError:
         return Kept(None)
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
-    return Kept(key, rows, whole, size - whole)
+    return Kept(head.get("key"), head.get("by", {}), rows, batches, size - whole)
+
+
+class Followed:
+    """Counts the rows of a journal that others write, without reading any of it twice."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._read = 0
+
+    def more(self) -> int:
+        """How many rows have come since the last call."""
+        count = 0
+        with suppress(OSError, ValueError, KeyError, TypeError), self.path.open("rb") as file:
+            file.seek(self._read)
+            for line in file:
+                count += len(_content(line).get("rows", ()))
+                self._read += len(line)
+        return count
 
 
 def merged(kept: Iterable[Kept], key: Key) -> list[Row]:

@@ -4,8 +4,8 @@ Every image has exactly one outcome. No image is replaced by another, and none i
 """
 
 import time
-from collections.abc import Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,16 @@ import torch
 from torch import Tensor
 
 from ivit_helpers.accuracy.classes import class_indices, readable_classes
-from ivit_helpers.accuracy.journal import NUMBER, Journal
+from ivit_helpers.accuracy.journal import NUMBER
+from ivit_helpers.errors import InputError
 from ivit_helpers.images import AUTO, RULES, Decoded, Label, LabelledImages, LeftAside, batches, printable
 from ivit_helpers.measure import timed
 from ivit_helpers.record import Progress
 from ivit_helpers.weights import Loaded
 
 BEST = 5
-TIMES = ["images", "seconds", "waited", "whole"]
+TIMES = ["images", "seconds", "waited", "whole", "ended", "run", "process"]
+Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Predictions:
     after the first, as text."""
     batches: pd.DataFrame
     """One row a batch that had images, in order: images, seconds (forward pass only, synchronised), waited (seconds in which its
-    images were not ready and the device had nothing to do), whole (seconds from the end of the previous batch to its own end)"""
+    images were not ready and the device had nothing to do), whole (seconds from the end of the previous batch to its own end), ended
+    (seconds since 1970), run and process (which made it)"""
     answers: tuple[int, ...] = ()
     """The classes that could be answered, as indices; empty for all"""
     drawn_from: int | None = None
@@ -91,48 +94,79 @@ def _right(label: Label, index_of: Sequence[int]) -> dict[str, Any]:
     return {"label": None if label is None else index_of[label]}
 
 
+def answers_of(images: LabelledImages, loaded: Loaded) -> tuple[int, ...]:
+    """The classes that may be answered, as the model's indices; empty for all. Raises InputError as `class_indices` does."""
+    return answerable(images, class_indices(images, loaded.classes), len(loaded.classes))
+
+
+class CardFailed(InputError):  # noqa: N818  read by people
+    """A card that answers no more: it is lost, or out of memory."""
+
+
 def _classify(pixels: Tensor, loaded: Loaded) -> tuple[Tensor, float]:
-    """Logits (B, classes) on the CPU, and the seconds of the forward pass."""
-    on_device, out = pixels.to(loaded.device.torch_device), []
-    classifier = loaded.classifier
-    with loaded.device.inference():
-        seconds = timed(lambda: out.append(classifier(on_device)), loaded.device)
-    return out[0].float().cpu(), seconds
+    """Logits (B, classes) on the CPU, and the seconds of the forward pass. Raises CardFailed."""
+    out: list[Tensor] = []
+    classifier, device = loaded.classifier, loaded.device
+    try:
+        on_device = pixels.to(device.torch_device)
+        with device.inference():
+            seconds = timed(lambda: out.append(classifier(on_device)), device)
+        return out[0].float().cpu(), seconds
+    except Exception as error:
+        if not device.is_lost(error):
+            raise
+        raise CardFailed(f"{device}: {device.explain(error)}") from None
 
 
-def predict(loaded: Loaded, images: LabelledImages, batch_size: int, workers: int = AUTO, journal: Journal | None = None) -> Predictions:
-    """Classify every image of a set, in order; `workers` as for `batches`. Raises InputError as `class_indices` does.
+def answered(
+    loaded: Loaded, images: LabelledImages, batch_size: int, workers: int, groups: Sequence[Sequence[int]] | None = None, processes: int = 1
+) -> Generator[tuple[Rows, dict[str, Any] | None], None, None]:
+    """For each batch the rows of its images, each with its number, and what was measured of it; None where no image had pixels.
 
-    journal: takes the rows as they are made, and is closed at the end.
+    Arguments as for `batches`. Raises CardFailed, and InputError as `class_indices` does.
     """
-    index_of = class_indices(images, loaded.classes)
-    answers = answerable(images, index_of, len(loaded.classes))
-    rows: list[dict[str, Any]] = []
-    times: list[dict[str, Any]] = []
-    with (
-        journal or nullcontext(),
-        Progress(total=len(images), desc=images.name, unit="image") as progress,
-        closing(batches(images, loaded.checkpoint.transform, batch_size, workers)) as decoded,
-    ):
+    index_of, answers = class_indices(images, loaded.classes), answers_of(images, loaded)
+    with closing(batches(images, loaded.checkpoint.transform, batch_size, workers, groups, processes)) as decoded:
         began = time.perf_counter()
         for batch in decoded:
             waited = time.perf_counter() - began
-            rows += [_row(images, one, index_of) for one in batch.images]
+            rows = {one.number: _row(images, one, index_of) for one in batch.images}
+            measured = None
             if batch.numbers:
                 logits, seconds = _classify(torch.from_numpy(batch.pixels), loaded)
                 for number, best in zip(batch.numbers, best_answers(logits, answers), strict=True):
                     rows[number] |= best or {"outcome": "nonfinite", "reason": "a logit is not finite"}
                 ended = time.perf_counter()
-                times.append({"images": len(batch.numbers), "seconds": seconds, "waited": waited, "whole": ended - began})
-                began = ended
-            if journal:
-                journal.append({NUMBER: one.number, **rows[one.number]} for one in batch.images)
-            progress.update(len(batch.images))
+                whole, began = ended - began, ended
+                measured = {"images": len(batch.numbers), "seconds": seconds, "waited": waited, "whole": whole, "ended": time.time()}
+            yield list(rows.values()), measured
+
+
+def predict(loaded: Loaded, images: LabelledImages, batch_size: int, workers: int = AUTO) -> Predictions:
+    """Classify every image of a set, in order, and keep nothing on the disk. Arguments and errors as of `answered`."""
+    rows: Rows = []
+    measured: Rows = []
+    with (
+        Progress(total=len(images), desc=images.name, unit="image") as progress,
+        closing(answered(loaded, images, batch_size, workers)) as found,
+    ):
+        for some, batch in found:
+            rows += some
+            measured += [batch] if batch else []
+            progress.update(len(some))
+    return as_predictions(rows, measured, images, loaded)
+
+
+def as_predictions(
+    rows: Sequence[Mapping[str, Any]], measured: Sequence[Mapping[str, Any]], images: LabelledImages, loaded: Loaded
+) -> Predictions:
+    """The answers to all images, from their rows in order and from what was measured of the batches."""
+    answers = answers_of(images, loaded)
     several = any(isinstance(label, tuple) for label in images.labels)
-    table = pd.DataFrame(rows).reindex(columns=_columns(len(answers or loaded.classes), several))
+    table = pd.DataFrame(list(rows)).reindex(columns=_columns(len(answers or loaded.classes), several))
     counts = {name: "Int64" for name in table.columns if name == "label" or name.startswith("class")}
     names = readable_classes(images, loaded.classes)
-    kept = table.astype(counts), pd.DataFrame(times, columns=TIMES)
+    kept = table.astype(counts), pd.DataFrame(list(measured), columns=TIMES)
     return Predictions(images.name, names, *kept, answers, images.drawn_from, images.left_aside)
 
 
@@ -140,6 +174,7 @@ def _row(images: LabelledImages, one: Decoded, index_of: Sequence[int]) -> dict[
     """What is known of an image before the model has answered."""
     label = images.labels[one.number]
     return {
+        NUMBER: one.number,
         "id": images.identity(one.number),
         "path": printable(str(images.paths[one.number])),
         **_right(label, index_of),

@@ -1,18 +1,19 @@
 """The questions of the accuracy notebook: each answers with a table or pictures, and with checks in the run's record."""
 
-from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
+from ivit_helpers import cards
 from ivit_helpers.accuracy import figures
 from ivit_helpers.accuracy.alignment import check_alignment
-from ivit_helpers.accuracy.classes import check_classes, class_caveats, class_indices
+from ivit_helpers.accuracy.classes import check_classes, class_caveats
 from ivit_helpers.accuracy.flips import read_reference
-from ivit_helpers.accuracy.journal import Journal
 from ivit_helpers.accuracy.judging import TOPS, judge_accuracy, judge_least
-from ivit_helpers.accuracy.predictions import Predictions, answerable
-from ivit_helpers.accuracy.statistics import LOST, confident_mistakes, confusion, not_scored, per_class, score
+from ivit_helpers.accuracy.predictions import Predictions, answers_of
+from ivit_helpers.accuracy.statistics import LOST, confident_mistakes, confusion, not_scored, per_class, score, seconds_of
+from ivit_helpers.device import agreed, device_of
+from ivit_helpers.errors import InputError
 from ivit_helpers.images import RULES, LabelledImages, check_workers, image_set, listed
 from ivit_helpers.model import PublishedAccuracy, least_top1, published_accuracy
 from ivit_helpers.record import OUTCOMES, AccuracyParameters, AccuracyRecord, AccuracyRow, Run
@@ -21,9 +22,6 @@ from ivit_helpers.weights import Loaded, find, is_hub_id, missing_head
 
 NOTHING_CLAIMED = "pipeline only, no accuracy is claimed"
 SHOWN = 20
-NOT_IN_THE_KEY = {"out", "device", "reference", "bad_limit", "batch_size", "workers", "verify"}
-"""Parameters that do not change which answers are asked for; the others and what was loaded are a journal's key"""
-IN_THE_KEY = {"name", "parameters", "dtype", "head_sha256", "sha256", "kernels"}
 AccuracyRun = Run[AccuracyRecord]
 
 
@@ -35,11 +33,25 @@ def check_inputs(asked: AccuracyParameters) -> int:
     """
     images = image_set(asked)
     check_workers(asked.workers)
+    check_devices(asked)
     check_head(asked)
     check_classes(asked, images)
     if asked.reference:
         read_reference(asked.reference)
     return len(images)
+
+
+def check_devices(asked: AccuracyParameters) -> None:
+    """Raise InputError for parameters that contradict each other, or a torchrun that has started the processes already."""
+    place = cards.place()
+    if asked.devices:
+        agreed(asked.devices, asked.device)
+        if place:
+            raise InputError(f"devices={asked.devices!r} starts processes, and torchrun has started {place.processes}: leave devices out.")
+    elif place:
+        device_of(asked.device, place.local_rank)
+    elif asked.scaling:
+        raise InputError("scaling=true compares several cards with one: give devices, too.")
 
 
 def check_head(asked: AccuracyParameters) -> None:
@@ -55,7 +67,7 @@ def begin(run: AccuracyRun, loaded: Loaded, images: LabelledImages) -> Facts:
     """Record the model, and add to the verdict what limits the result. Raises InputError for a published set without a trained head."""
     if images.name in RULES and not loaded.head_is_trained and not loaded.checkpoint.is_random:
         raise missing_head(images.name)
-    answers = answerable(images, class_indices(images, loaded.classes), len(loaded.classes)) or loaded.classes
+    answers = answers_of(images, loaded) or loaded.classes
     described = loaded.facts()
     asked = AccuracyParameters(**run.record.parameters)
     run.note(model=described, caveats=[*loaded.caveats(), *class_caveats(asked, images, loaded.classes)])
@@ -97,7 +109,6 @@ def keep(run: AccuracyRun, predictions: Predictions, loaded: Loaded, bad_limit: 
     row = score(predictions)
     run.note(rows=[row])
     run.table("predictions", predictions.table.assign(set=predictions.set_name))
-    journal_path(run).unlink(missing_ok=True)
     _check_left_aside(run, predictions, row)
     outcomes = sum(getattr(row, outcome) for outcome in OUTCOMES)
     run.check("every image accounted for", outcomes == row.images, f"{outcomes} outcomes for {row.images} images")
@@ -105,19 +116,6 @@ def keep(run: AccuracyRun, predictions: Predictions, loaded: Loaded, bad_limit: 
     _check_alignment(run, predictions, loaded)
     _check_accuracy(run, row, loaded)
     return row
-
-
-def journal_of(run: AccuracyRun) -> Journal:
-    """A new journal in the run's folder for the answers as they are made; `keep` replaces it by the table of predictions."""
-    run.save()  # refused where another run has used the folder since this one ended
-    asked = {name: value for name, value in run.record.parameters.items() if name not in NOT_IN_THE_KEY}
-    model = run.record.model.model_dump(include=IN_THE_KEY) if run.record.model else {}
-    return Journal(journal_path(run), {**asked, "loaded": model})
-
-
-def journal_path(run: AccuracyRun) -> Path:
-    """Where the answers of a run are until it has all of them."""
-    return run.folder / "accuracy_predictions.journal"
 
 
 def _check_left_aside(run: AccuracyRun, predictions: Predictions, row: AccuracyRow) -> None:
@@ -204,10 +202,11 @@ def pace(predictions: Predictions) -> object:
     if batches.empty:
         return Table([{"batches": "none, no image could be decoded"}])
     waited, computed, whole = (batches[name].sum() for name in ("waited", "seconds", "whole"))
+    who, of = ("the device", "the whole") if batches["process"].nunique() < 2 else ("the cards together", "their time")
     took = {
-        "the device waited for images": f"{waited:.2f} s, {waited / whole:.1%} of the whole",
-        "the device computed": f"{computed:.2f} s, {computed / whole:.1%} of the whole",
-        "whole evaluation": f"{whole:.2f} s for {batches['images'].sum():,} images",
+        f"{who} waited for images": f"{waited:.2f} s, {waited / whole:.1%} of {of}",
+        f"{who} computed": f"{computed:.2f} s, {computed / whole:.1%} of {of}",
+        "whole evaluation": f"{seconds_of(batches):.2f} s for {batches['images'].sum():,} images",
     }
     return Together(facts(took), figures.batch_times(batches))
 

@@ -51,9 +51,16 @@ def score(predictions: Predictions) -> AccuracyRow:
         cmyk=int(table["cmyk"].sum()),
         batch_seconds=batches["seconds"].tolist(),
         waited_s=batches["waited"].sum(),
-        whole_s=batches["whole"].sum(),
+        whole_s=seconds_of(batches),
         **found,
     )
+
+
+def seconds_of(batches: pd.DataFrame) -> float:
+    """Seconds by the clock on the wall in which the runs that answered a set were at work."""
+    began = batches["ended"] - batches["whole"]
+    runs = batches.assign(began=began).groupby("run", dropna=False)
+    return float((runs["ended"].max() - runs["began"].min()).sum())
 
 
 def per_class(predictions: Predictions) -> pd.DataFrame:

@@ -7,6 +7,7 @@ The rest of the project never names a device type. A new device is a subclass of
 from typing import TYPE_CHECKING, Any
 
 from ivit_helpers.device.selection import batch_environment, kind_named, may_be_wanted, may_start_a_driver, select
+from ivit_helpers.device.several import Several, agreed, cores, device_of, named_devices, read_devices
 
 if TYPE_CHECKING:
     from ivit_helpers.device.cpu import host, host_peak, reset_host_peak, return_freed_memory
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from ivit_helpers.device.graphs import Compiled, Graphed, Prepared, replays
 
 __all__ = [
-    "Compiled", "Device", "Graphed", "Prepared", "batch_environment", "describe", "dtype_name", "host", "host_peak",
-    "is_out_of_memory", "kind_named", "may_be_wanted", "may_start_a_driver", "replays", "reset_host_peak",
+    "Compiled", "Device", "Graphed", "Prepared", "Several", "agreed", "batch_environment", "cores", "describe", "device_of", "dtype_name",
+    "host", "host_peak",
+    "is_out_of_memory", "kind_named", "may_be_wanted", "may_start_a_driver", "named_devices", "read_devices", "replays", "reset_host_peak",
     "return_freed_memory", "select",
 ]  # fmt: skip
 

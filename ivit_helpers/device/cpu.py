@@ -86,6 +86,10 @@ class CPU(Device):
         return ""
 
     @classmethod
+    def count(cls) -> int:
+        return 1
+
+    @classmethod
     def open(cls, index: int = 0, note: str = "") -> "CPU":
         return cls(torch.device("cpu"), _name(), note)
 

@@ -35,6 +35,8 @@ class CUDA(Device):
     variables = ("CUDA_LAUNCH_BLOCKING", "CUDA_VISIBLE_DEVICES", "PYTORCH_CUDA_ALLOC_CONF")
     blocking_variable = "CUDA_LAUNCH_BLOCKING"
     graph_class = "CUDAGraph"
+    # CUDA's own words for errors that leave a process without its context.
+    lost = "uncorrectable ECC error|unspecified launch failure|illegal memory access|hardware stack error|unknown error"
 
     @classmethod
     def is_installed(cls) -> bool:

@@ -1,6 +1,7 @@
 """What every device can be asked. Each device is a subclass in a file of its own; this class holds what accelerators have in common."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,6 +73,8 @@ class Device:
     """Environment variables for the Jupyter kernel that `ivit run` starts, unless the user has set them"""
     error_meanings: ClassVar[Mapping[str, str]] = {}
     """What a number or phrase in an error of this device means, and what to do"""
+    lost: ClassVar[str] = ""
+    """Regular expression of errors after which this process cannot use the card any more; empty where there are none"""
 
     # --- which one ---
 
@@ -86,10 +89,15 @@ class Device:
         raise NotImplementedError
 
     @classmethod
+    def count(cls) -> int:
+        """How many cards of this kind answer."""
+        return int(torch.get_device_module(cls.kind).device_count())
+
+    @classmethod
     def open(cls: type[D], index: int, note: str = "") -> D:
         """Select card number `index`. Raises InputError when there is no such card or when it does not start."""
         module = torch.get_device_module(cls.kind)
-        count = module.device_count()
+        count = cls.count()
         if index >= count:
             raise InputError(f"device='{cls.kind}:{index}' does not exist: this machine has {count}, numbered 0 to {count - 1}.")
         try:
@@ -250,6 +258,11 @@ class Device:
         return found
 
     @classmethod
+    def is_lost(cls, error: BaseException) -> bool:
+        """Whether the card does no more work for this process: it is lost, or out of memory."""
+        return is_out_of_memory(error) or bool(cls.lost and re.search(cls.lost, str(error)))
+
+    @classmethod
     def explain(cls, error: BaseException) -> str:
         """An error of this device in one line: what was raised and, where it is known, what it means and what to do."""
         if isinstance(error, Unavailable):
@@ -257,6 +270,8 @@ class Device:
         if is_out_of_memory(error):
             return f"out of memory: {first_line(error)}"
         meanings = [meaning for sign, meaning in cls.error_meanings.items() if sign in str(error)]
+        if not meanings and cls.is_lost(error):
+            meanings = [f"the card is lost to this process: look at it with `{cls.status_command}`"]
         return "; ".join([describe_error(error), *meanings])
 
     def __str__(self) -> str:

@@ -59,7 +59,8 @@ class NPU(Device):
     graph_class = "NPUGraph"
     # In a notebook kernel torch_npu takes the run for a person at a prompt and turns its task queue off.
     batch_environment: ClassVar[Mapping[str, str]] = {"TASK_QUEUE_ENABLE": "1"}
-    # Sources: Ascend/pytorch, Ascend/op-plugin and vllm-ascend issues.
+    # Sources of these and the following: Ascend/pytorch, Ascend/op-plugin and vllm-ascend issues. 507011 is a failed replay, no lost card.
+    lost = r"FORCE STOP|UCE ERROR|HBM MULTI BIT ECC ERROR|SUSPECT MEM ERROR|\b507(?!011)\d{3}\b"
     error_meanings: ClassVar[Mapping[str, str]] = {
         "500001": "the card could not be initialised, usually because driver and CANN do not match: install the CANN of this driver",
         "undefined symbol": "torch and torch-npu are of different versions: install the torch-npu of this torch",

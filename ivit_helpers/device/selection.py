@@ -32,6 +32,11 @@ def may_be_wanted(wanted: str) -> bool:
     return name in _classes() and name != HOST and index.isascii() and index.isdecimal()
 
 
+def is_known(kind: str) -> bool:
+    """Whether there is a kind of device of this name."""
+    return kind in _classes()
+
+
 def _class(name: str) -> "type[Device]":
     found: type[Device] = pkgutil.resolve_name(_classes()[name])
     return found
@@ -42,11 +47,15 @@ def kind_named(name: str) -> "type[Device] | None":
     return _class(name) if name in _classes() else None
 
 
-def select(wanted: str) -> "Device":
+def select(wanted: str, devices: str = "") -> "Device":
     """The device that the `device` parameter names: "auto" (npu, then cuda, then cpu), or a name with or without an index, as "npu:1".
 
-    Raises InputError, with the next step, when it is not there.
+    devices: the parameter of that name; the first of its cards is selected. Raises InputError, with the next step, when one is not there.
     """
+    if devices:
+        from ivit_helpers.device.several import named_devices
+
+        wanted = named_devices(devices, wanted)[0]
     if wanted == AUTO:
         return _first_present()
     if not may_be_wanted(wanted):
@@ -76,8 +85,12 @@ def batch_environment() -> dict[str, str]:
     return {name: value for device in _classes() for name, value in _class(device).batch_environment.items()}
 
 
-def may_start_a_driver(wanted: str) -> bool:
+def may_start_a_driver(wanted: str, devices: str = "") -> bool:
     """Whether `select` may start an accelerator's driver, which then holds memory of the card until the process ends."""
+    if devices:
+        from ivit_helpers.device.several import agreed
+
+        wanted = agreed(devices, wanted).kind or AUTO
     named = wanted.partition(":")[0]
     tried = DEVICES if wanted == AUTO else [named]
     return any(not _class(name).uses_host_memory and (wanted != AUTO or _class(name).is_installed()) for name in tried)

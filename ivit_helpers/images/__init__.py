@@ -1,7 +1,7 @@
 """Image files -> labelled images -> batches of pixel values, by the official transform. Importing this wing does not import torch."""
 
 from ivit_helpers.images.aside import LeftAside, listed
-from ivit_helpers.images.decoding import AUTO, Decoded, Decoder, batches, check_workers
+from ivit_helpers.images.decoding import AUTO, Decoded, Decoder, batches, check_workers, in_order
 from ivit_helpers.images.folders import digits, images_below
 from ivit_helpers.images.imagenet import RULES, devkit_order, readable_names, synsets
 from ivit_helpers.images.labelled_images import Label, LabelledImages, printable
@@ -12,6 +12,6 @@ from ivit_helpers.images.transform import ImageTransform, read_image, synthetic_
 
 __all__ = [
     "AUTO", "RULES", "Decoded", "Decoder", "ImageTransform", "Label", "LabelledImages", "LeftAside", "batches", "check_workers",
-    "devkit_order", "digits", "dropped_image", "image_set", "images_below", "listed", "named_image", "printable", "read_image",
-    "read_text", "readable_names", "synsets", "synthetic_pixels",
+    "devkit_order", "digits", "dropped_image", "image_set", "images_below", "in_order", "listed", "named_image", "printable",
+    "read_image", "read_text", "readable_names", "synsets", "synthetic_pixels",
 ]  # fmt: skip

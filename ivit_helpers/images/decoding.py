@@ -24,13 +24,14 @@ from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from multiprocessing.connection import wait
 from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ivit_helpers.device import cores
 from ivit_helpers.errors import InputError, first_line
 from ivit_helpers.images.labelled_images import LabelledImages
 from ivit_helpers.images.transform import ImageTransform
@@ -62,7 +63,11 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Batch:
-    """Consecutive images of a set, including those that gave no pixels."""
+    """Some images of a set, including those that gave no pixels.
+
+    Which images share a batch is fixed by their numbers alone, because the last bits of a matrix product depend on its shape: so a set
+    that several processes share out gets the bits of one process.
+    """
 
     images: Sequence[Decoded]
     pixels: NDArray[np.float32]
@@ -148,18 +153,12 @@ def in_workers(decoder: Decoder, numbers: Iterable[int], workers: int, ahead: in
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _grouped(decoded: Iterable[Decoded], batch_size: int, transform: ImageTransform) -> Generator[Batch, None, None]:
-    """Batches of `batch_size` images that have pixels; only the last may have fewer, or none."""
-    images: list[Decoded] = []
-    crops: list[NDArray[np.uint8]] = []
-    for one in decoded:
-        images.append(one)
-        crops += [] if one.crop is None else [one.crop]
-        if len(crops) == batch_size:
-            yield Batch(images, transform.normalised(np.stack(crops)))
-            images, crops = [], []
-    if images:
-        side = transform.crop_size
+def _grouped(decoded: Iterator[Decoded], groups: Iterable[Sequence[int]], transform: ImageTransform) -> Generator[Batch, None, None]:
+    """The results in batches of these groups of images."""
+    side = transform.crop_size
+    for group in groups:
+        images = list(islice(decoded, len(group)))
+        crops = [one.crop for one in images if one.crop is not None]
         yield Batch(images, transform.normalised(np.array(crops, np.uint8).reshape(-1, side, side, 3)))
 
 
@@ -172,15 +171,10 @@ def _one_ahead(batches: Iterator[Batch]) -> Generator[Batch, None, None]:
             yield batch
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _sampled(decoder: Decoder) -> tuple[list[Decoded], float]:
-    """The first images of a set, and the median seconds of one image without the very first, which also loads Pillow's plugins."""
+def _sampled(decoder: Decoder, numbers: Iterable[int]) -> tuple[list[Decoded], float]:
+    """The first images, and the median seconds of one image without the very first, which also loads Pillow's plugins."""
     first, seconds = [], [0.0]
-    for number in range(min(SAMPLE, len(decoder.images))):
+    for number in islice(numbers, SAMPLE):
         began = time.perf_counter()
         first.append(decoder(number))
         seconds.append(time.perf_counter() - began)
@@ -203,26 +197,40 @@ def check_workers(workers: int) -> None:
         raise InputError(f"workers={workers}: {reason}; run with workers=0 to decode in the notebook's own process.")
 
 
-def batches(images: LabelledImages, transform: ImageTransform, batch_size: int, workers: int = AUTO) -> Generator[Batch, None, None]:
+def in_order(count: int, batch_size: int) -> list[Sequence[int]]:
+    """The numbers of a set's images in batches, in order; only the last may have fewer."""
+    return [range(first, min(first + batch_size, count)) for first in range(0, count, batch_size)]
+
+
+def batches(
+    images: LabelledImages,
+    transform: ImageTransform,
+    batch_size: int,
+    workers: int = AUTO,
+    groups: Sequence[Sequence[int]] | None = None,
+    processes: int = 1,
+) -> Generator[Batch, None, None]:
     """The images of a set in order, in batches; close the iterator to end the workers early.
 
+    groups: the numbers of the images of each batch, at most `batch_size`, where it is not the whole set.
     workers: decoding processes; 0: decode in this process, in turn with the device. AUTO times the first images and, if the rest
-    takes longer than WORTHWHILE_SECONDS, starts a process for every core but one. Raises InputError when a worker is killed, and for
-    workers that cannot be started.
+    takes longer than WORTHWHILE_SECONDS, starts a process for every core but one. processes: that do the same on this machine, and
+    share the cores. Raises InputError when a worker is killed, and for workers that cannot be started.
     """
     check_workers(workers)
     decoder = Decoder(images, transform)
+    groups = in_order(len(images), batch_size) if groups is None else groups
+    numbers = chain.from_iterable(groups)
     first: list[Decoded] = []
     if workers == AUTO:
-        first, seconds = _sampled(decoder)
-        worthwhile = seconds * (len(images) - len(first)) > WORTHWHILE_SECONDS
-        workers = min(max(1, cores() - 1), MOST_WORKERS) if worthwhile and not why_no_workers() else 0
-    rest = range(len(first), len(images))
+        first, seconds = _sampled(decoder, numbers)
+        worthwhile = seconds * (sum(map(len, groups)) - len(first)) > WORTHWHILE_SECONDS
+        workers = min(max(1, cores() // processes - 1), MOST_WORKERS) if worthwhile and not why_no_workers() else 0
     if workers == 0:
-        yield from _grouped(chain(first, map(decoder, rest)), batch_size, transform)
+        yield from _grouped(chain(first, map(decoder, numbers)), groups, transform)
         return
     with (
-        closing(in_workers(decoder, rest, workers, ahead=batch_size + 2 * workers)) as decoded,
-        closing(_one_ahead(_grouped(chain(first, decoded), batch_size, transform))) as ready,
+        closing(in_workers(decoder, numbers, workers, ahead=batch_size + 2 * workers)) as decoded,
+        closing(_one_ahead(_grouped(chain(first, decoded), groups, transform))) as ready,
     ):
         yield from ready

@@ -4,8 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from scipy.stats import binom
-from scipy.stats import t as student
+import scipy  # loads scipy.stats, which takes a second, when it is first used
 
 AGREEMENT = 0.05
 """The largest of the windows that are compared may exceed the smallest by this share"""
@@ -18,7 +17,7 @@ def minimum_samples(percentile: float, confidence: float = 0.99) -> int:
     Source: the early stopping rule of MLPerf loadgen; 11 for the median, 64 for p90, 662 for p99 at 99 % confidence.
     """
     count = 2
-    while binom.cdf(1, count, 1 - percentile / 100) > 1 - confidence:
+    while scipy.stats.binom.cdf(1, count, 1 - percentile / 100) > 1 - confidence:
         count += 1
     return count
 
@@ -41,7 +40,7 @@ def interval(means: Sequence[float], confidence: float = 0.95) -> tuple[float, f
     """
     if len(means) < 2:
         return None
-    half = float(student.ppf((1 + confidence) / 2, len(means) - 1)) * statistics.stdev(means) / math.sqrt(len(means))
+    half = float(scipy.stats.t.ppf((1 + confidence) / 2, len(means) - 1)) * statistics.stdev(means) / math.sqrt(len(means))
     middle = statistics.fmean(means)
     return middle - half, middle + half
 

@@ -2,7 +2,7 @@
 
 from ivit_helpers.record.compared import ComparedRun, CompareRow, Difference, Unmatched
 from ivit_helpers.record.explored import Answer, ExploreRow, Neighbour
-from ivit_helpers.record.folder import RunFolder, check_folder, is_used
+from ivit_helpers.record.folder import EARLIER, JOURNAL, RunFolder, check_folder, is_used, put_aside
 from ivit_helpers.record.parameters import (
     MODEL_NOTEBOOKS,
     NOTEBOOKS,
@@ -21,6 +21,7 @@ from ivit_helpers.record.parameters import (
     validate,
 )
 from ivit_helpers.record.progress import Progress
+from ivit_helpers.record.provenance import command, kit
 from ivit_helpers.record.record import (
     LARGEST,
     RAN_TO_ITS_END,
@@ -43,12 +44,15 @@ from ivit_helpers.record.record import (
 from ivit_helpers.record.rows import (
     OUTCOMES,
     AccuracyRow,
+    AllCards,
     Attempt,
     BatchTried,
     BenchmarkRow,
+    CardRow,
     Check,
     Conditions,
     Frontier,
+    Interruption,
     Latency,
     Limits,
     ModelFacts,
@@ -60,6 +64,8 @@ from ivit_helpers.record.rows import (
 from ivit_helpers.record.run import RUN_ID, Conclusion, Run, new_id, new_record, start
 
 __all__ = [
+    "EARLIER",
+    "JOURNAL",
     "LARGEST",
     "MODEL_NOTEBOOKS",
     "NOTEBOOKS",
@@ -70,6 +76,7 @@ __all__ = [
     "AccuracyParameters",
     "AccuracyRecord",
     "AccuracyRow",
+    "AllCards",
     "Answer",
     "AnyParameters",
     "AnyRecord",
@@ -78,6 +85,7 @@ __all__ = [
     "BenchmarkParameters",
     "BenchmarkRecord",
     "BenchmarkRow",
+    "CardRow",
     "Check",
     "CompareParameters",
     "CompareRecord",
@@ -90,6 +98,7 @@ __all__ = [
     "ExploreRecord",
     "ExploreRow",
     "Frontier",
+    "Interruption",
     "Latency",
     "Limits",
     "ModelFacts",
@@ -108,14 +117,17 @@ __all__ = [
     "Unmatched",
     "best",
     "check_folder",
+    "command",
     "content_of",
     "described",
     "is_used",
     "json_schema",
+    "kit",
     "new_id",
     "new_record",
     "of_notebook",
     "parse",
+    "put_aside",
     "question",
     "read",
     "read_content",

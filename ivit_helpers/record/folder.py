@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from filelock import FileLock, Timeout
 from ivit_helpers.errors import InputError
 from ivit_helpers.paths import REPORTS, printable
 from ivit_helpers.record.parameters import NOTEBOOKS, AnyParameters
+from ivit_helpers.record.record import read
 
 LOCK = ".ivit-lock"
 EARLIER = "earlier"
 """Folder in a run's folder that holds what earlier runs left there"""
+JOURNAL = ".journal"
+"""Ends the names of files that hold what an unfinished run has found so far"""
 LEAST_FREE = 64 * 2**20
 """Bytes. The three notebooks, pages and records of the 6B network take 5 MB, the answers to 50,000 images 12 MB."""
 PROBE = 2**16
@@ -145,12 +149,28 @@ def _refuse_what_it_reads(asked: AnyParameters, folder: Path) -> None:
 
 
 def set_aside(folder: Path) -> Path | None:
-    """Move what an earlier run left in a folder into earlier/<its time>; returns where to, or None where there was nothing."""
+    """Move what an earlier run left in a folder into earlier/<its time>; returns where to, or None where there was nothing.
+
+    The journals of a run that did not reach its conclusion stay, so that this run can go on with them.
+    """
     left = [path for path in folder.iterdir() if path.name.startswith(tuple(f"{name}{mark}" for name in NOTEBOOKS for mark in "._"))]
-    if not left:
+    staying = {path for path in left if path.suffix == JOURNAL and not _concluded(folder / f"{path.name.partition('_')[0]}.json")}
+    return put_aside(folder, [path for path in left if path not in staying])
+
+
+def put_aside(folder: Path, paths: Sequence[Path]) -> Path | None:
+    """Move files of a folder into earlier/<time of the last of them>; returns where to, or None where there are none."""
+    if not paths:
         return None
-    changed = datetime.fromtimestamp(max(path.lstat().st_mtime for path in left), timezone.utc)
+    changed = datetime.fromtimestamp(max(path.lstat().st_mtime for path in paths), timezone.utc)
     earlier = _new_folder(folder / EARLIER, changed.strftime("%Y%m%dT%H%M%SZ"))
-    for path in left:
+    for path in paths:
         path.rename(earlier / path.name)
     return earlier
+
+
+def _concluded(record: Path) -> bool:
+    try:
+        return read(record).concluded
+    except InputError:
+        return False

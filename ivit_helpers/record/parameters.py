@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from ivit_helpers.device import may_be_wanted
+from ivit_helpers.device import may_be_wanted, read_devices
 from ivit_helpers.errors import InputError
 
 MARK = "# Parameters"
@@ -48,6 +48,22 @@ def _known_device(value: str) -> str:
     raise ValueError("no such device")
 
 
+def _several_devices(value: str) -> str:
+    if value:
+        read_devices(value)
+    return value
+
+
+def _as_text(value: Any) -> Any:
+    """A count of devices, which papermill's command line passes on as a number."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Devices = Annotated[str, BeforeValidator(_as_text), AfterValidator(_several_devices)]
+SEVERAL_DEVICES = (
+    'several cards at once, a process each: a count as "8", "npu:0-7", "cuda:0,1", "npu:0-3,6", or "cpu:2" for processes on the CPU; '
+    "empty: the one that `device` names"
+)
 Whole = Annotated[int, BeforeValidator(_from_text)]
 Truth = Annotated[bool, BeforeValidator(_from_text)]
 Sizes = Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1)]
@@ -112,7 +128,7 @@ class Parameters(AnyParameters):
 
     @property
     def named_after(self) -> tuple[str, ...]:
-        return Path(self.model).name or self.model, self.device
+        return Path(self.model).name or self.model, getattr(self, "devices", "") or self.device
 
 
 class SmokeParameters(Parameters):
@@ -177,6 +193,8 @@ class AccuracyParameters(Parameters):
         "folder",
         description='which classes and label rule: "folder" (the model\'s own), "imagenet-1k", "real", "v2", "a", "r" or "sketch"',
     )
+    devices: Devices = Field("", description=SEVERAL_DEVICES)
+    scaling: Truth = Field(False, description="with devices, let the first card answer some images alone, to compare with; true or false")
     batch_size: Whole = Field(8, ge=1, le=4096, description="images a batch, a whole number from 1 to 4096")
     limit: Whole = Field(0, ge=0, description="evaluate that many images, drawn at random; 0: all of them")
     seed: Whole = Field(0, ge=0, description="seed of the draw and of synthetic images, a whole number")

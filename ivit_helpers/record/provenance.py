@@ -47,20 +47,29 @@ def _notebook_digest(name: str) -> str | None:
     return code_digest(["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"])
 
 
-def command(asked: AnyParameters) -> str:
-    """The command that runs a notebook again with the same parameters; those that have their default are left out, and so is `out`."""
+def command(asked: AnyParameters, out: Path | None = None) -> str:
+    """The command that runs a notebook again with the same parameters, into a folder of its own or into `out`.
+
+    Parameters that have their default are left out.
+    """
     notebook = notebook_of(type(asked))
     if isinstance(asked, CompareParameters):
         return shlex.join(["ivit", notebook, *asked.runs])
     given = asked.model_dump(exclude_defaults=True, exclude={"out"})
     words = [f"{name}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}" for name, value in given.items()]
-    return shlex.join(["ivit", "run", notebook, *(part for word in words for part in ("-p", word))])
+    where = ["--out", str(out)] if out else []
+    return shlex.join(["ivit", "run", notebook, *(part for word in words for part in ("-p", word)), *where])
+
+
+def kit() -> str:
+    """The version of this kit."""
+    return metadata.version("ivit-helpers")
 
 
 def provenance(asked: AnyParameters) -> Provenance:
     """Of a run that begins now."""
     return Provenance(
-        kit=metadata.version("ivit-helpers"),
+        kit=kit(),
         commit=_commit(),
         command=command(asked),
         notebook_sha256=_notebook_digest(notebook_of(type(asked))),

@@ -15,10 +15,13 @@ from ivit_helpers.record.compared import ComparedRun, CompareRow, Difference, Un
 from ivit_helpers.record.explored import Answer, ExploreRow, Neighbour
 from ivit_helpers.record.rows import (
     AccuracyRow,
+    AllCards,
     BenchmarkRow,
+    CardRow,
     Check,
     Conditions,
     Frontier,
+    Interruption,
     Limits,
     ModelFacts,
     Provenance,
@@ -48,6 +51,7 @@ class Record(BaseModel):
     concluded: bool = Field(False, description="whether the notebook reached its conclusion")
     started: str = Field(description="UTC time, ISO 8601")
     seconds: float = Field(0.0, description="from the first cell to the last write")
+    resume: str = Field("", description="the command that goes on where an unfinished run ended; empty where it would begin again")
     headline: str = Field("", description="the key figure, with its unit and the count it rests on")
     caveats: list[str] = Field([], description="what a reader must know before believing the headline; part of the verdict")
     parameters: dict[str, Any] = Field({}, description="as the notebook was given them, with defaults")
@@ -175,6 +179,10 @@ class AccuracyRecord(Record):
 
     notebook: Literal["accuracy"] = "accuracy"
     rows: list[AccuracyRow] = []
+    cards: list[CardRow] = Field([], description="of this run, one for each process; empty where nothing was left to answer")
+    all_cards: AllCards | None = Field(None, description="their speed as one; null where nothing was left to answer")
+    interruptions: list[Interruption] = Field([], description="earlier runs whose answers this one took up, the first one first")
+    anew: str = Field("", description="why the answers of an earlier run in the folder were not taken up; empty where there were none")
 
 
 class ExploreRecord(Record):

@@ -270,8 +270,12 @@ class AccuracyRow(Part):
     top5_low: float | None
     top5_high: float | None
     batch_seconds: list[float] | None = Field(None, description="seconds of each batch's forward pass, in order, synchronised")
-    waited_s: float | None = Field(None, description="seconds in which the device had nothing to do because images were not ready")
-    whole_s: float | None = Field(None, description="seconds of the whole evaluation")
+    waited_s: float | None = Field(
+        None, description="seconds in which the device had nothing to do because images were not ready; of several cards together"
+    )
+    whole_s: float | None = Field(
+        None, description="seconds of the whole evaluation by the clock on the wall, without what lay between interruption and resumption"
+    )
     against: dict[str, Any] | None = Field(None, description="the comparison with another run's answers, for a reader")
 
     def best(self, k: Literal[1, 5]) -> tuple[float, float, float]:
@@ -286,3 +290,39 @@ class AccuracyRow(Part):
     def hits(self, k: Literal[1, 5]) -> int:
         """Images whose right class is among the first k answers."""
         return self.top1_hits if k == 1 else self.top5_hits
+
+
+class CardRow(Part):
+    """What one process did in this run. A speed is over its batches after the first, which also loads kernels."""
+
+    process: int = Field(description="its number, from 0 on")
+    card: str
+    host: str
+    images: int
+    images_per_s: float | None = Field(description="by its own clock, waiting for images included; null for fewer than two batches")
+    computed_s: float
+    waited_s: float = Field(description="seconds in which its images were not ready")
+    failed: str = Field("", description="why it ended before its share was done; empty where it did its work")
+
+
+class AllCards(Part):
+    """The speed of all processes of this run."""
+
+    images: int
+    seconds: float = Field(description="from the beginning of the first batch of any of them to the end of the last, on the wall")
+    images_per_s: float = Field(description="these images over these seconds")
+    with_start_images_per_s: float = Field(description="the same with what starting processes and loading the model took")
+    sum_of_cards_images_per_s: float | None = Field(description="of the speeds of the single cards: what all could do if none ended early")
+    alone_images_per_s: float | None = Field(None, description="the first card while no other worked; null unless it was asked for")
+    scaling_efficiency: float | None = Field(None, description="mean speed of a card among the others over that of the first alone, 0 to 1")
+
+
+class Interruption(Part):
+    """An earlier run into the same folder that ended before it had all answers."""
+
+    run: str = Field(description="id of its record")
+    started: str = Field(description="UTC time, ISO 8601")
+    reason: str
+    images: int = Field(description="that it had answered and brought to the disk")
+    journals: int
+    dropped_bytes: int = Field(description="of half-written blocks, which are not believed")

@@ -4,7 +4,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from html import escape
 from pathlib import Path
@@ -58,6 +58,7 @@ class Run(Generic[R]):
         self.folder = folder
         self.record: R = record
         self._locked = locked
+        self._until_concluded: list[Path] = []
         self.folder.mkdir(parents=True, exist_ok=True)
         self._began = time.perf_counter()
         self.save()
@@ -112,6 +113,10 @@ class Run(Generic[R]):
         self._name(file, content)
         return frame
 
+    def keep_until_concluded(self, paths: Iterable[Path]) -> None:
+        """Delete these files when the run has reached its conclusion; until then the next run in this folder may go on with them."""
+        self._until_concluded += paths
+
     def file(self, name: str, content: bytes) -> None:
         """Keep another file beside the record, as <notebook>_<name>."""
         self._keep_the_folder()
@@ -123,7 +128,9 @@ class Run(Generic[R]):
 
     def finish(self, headline: str) -> "Conclusion":
         """Draw the conclusion; the status follows from the checks."""
-        self.note(headline=headline, concluded=True)
+        self.note(headline=headline, concluded=True, resume="")
+        for path in self._until_concluded:
+            path.unlink(missing_ok=True)
         return Conclusion(self.record.model_copy(update={"batch": False}))  # this cell runs: the end is reached
 
     def close(self) -> None:

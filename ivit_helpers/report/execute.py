@@ -135,6 +135,8 @@ def judge(name: str, folder: Path, stopped: str, given: Mapping[str, Any], run_i
         reason += f"{len(missing)} of {total} code cells did not run."
     elif stopped:
         reason += f"all {total} code cells were started."
+    if reason and found.resume and found.resume not in reason:
+        reason += f" Go on with: {found.resume}"
     check = Check(name=RAN_TO_ITS_END, status="failed" if reason else "passed", detail=reason or f"all {total} code cells ran")
     found.checks = [*(old for old in found.checks if old.name != RAN_TO_ITS_END), check]
     write(found, folder / f"{name}.json")

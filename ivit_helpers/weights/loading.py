@@ -75,6 +75,13 @@ class Loaded:
         stored = ", ".join(self.stored.dtypes)
         return f"{stored} (config.json says {said})" if stored and isinstance(said, str) and printable(said) and said != stored else stored
 
+    def release(self) -> None:
+        """Give the memory of the weights back, on the card too. What is known of the model stays; it cannot be called any more."""
+        for module in (self.network, self.head):
+            shapes = {name: torch.empty(one.shape, dtype=one.dtype, device="meta") for name, one in module.state_dict().items()}
+            module.load_state_dict(shapes, assign=True)
+        self.device.release_memory()
+
     def facts(self) -> ModelFacts:
         """The `model` part of a record."""
         config, head = self.network.config, self.head_source

@@ -5,16 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from ivit_helpers.accuracy import journal as journals
-from ivit_helpers.accuracy import questions
-from ivit_helpers.accuracy.journal import Journal, merged, read_journal
-from ivit_helpers.accuracy.predictions import predict
+from ivit_helpers.accuracy.journal import Followed, Journal, merged, read_journal
 from ivit_helpers.errors import InputError
-from ivit_helpers.images import folders
-from ivit_helpers.record import AccuracyParameters, start
 
 KEY = {"model": "tiny", "seed": 0, "limits": (1, 2)}
 
@@ -82,21 +77,35 @@ def test_where_there_is_no_file_there_are_no_rows(path):
     assert read_journal(path).key is None
 
 
-def test_a_journal_goes_on_after_its_last_whole_block(written):
-    with written.open("ab") as file:
-        file.write(b"1234 half a li")
-    journal, rows = Journal.resumed(written, KEY)
-    assert [found["number"] for found in rows] == [0, 1, 2, 3, 4, 5]
-    with journal:
-        journal.append([row(6)])
-    assert numbers(read_journal(written)) == [0, 1, 2, 3, 4, 5, 6]
+def test_who_wrote_and_what_was_measured_come_back(path):
+    with Journal(path, KEY, {"process": 3}) as journal:
+        journal.append([row(0), row(1)], {"images": 2, "seconds": 0.25})
+        journal.append([row(2)], None)  # of a batch without pixels
+    kept = read_journal(path)
+    assert (kept.by, list(kept.batches)) == ({"process": 3}, [{"images": 2, "seconds": 0.25}])
 
 
-def test_a_journal_of_another_key_is_begun_anew(written):
-    journal, rows = Journal.resumed(written, KEY | {"seed": 1})
-    journal.close()
-    assert not rows
-    assert numbers(read_journal(written)) == []
+def test_others_see_a_journal_that_is_being_written(path):
+    with Journal(path, KEY):
+        assert journals.is_being_written(path)
+    assert not journals.is_being_written(path)
+    assert not journals.is_being_written(path.with_name("none"))
+
+
+def test_what_is_written_is_counted_as_it_comes_and_half_a_block_is_not(path):
+    followed = Followed(path)
+    assert followed.more() == 0
+    with Journal(path, KEY) as journal:
+        journal.append([row(0), row(1)])
+        journal.flush()
+        assert (followed.more(), followed.more()) == (2, 0)
+        journal.append([row(2)])
+        journal.flush()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3])
+    assert followed.more() == 0
+    path.write_bytes(whole)
+    assert followed.more() == 1
 
 
 def test_rows_of_several_processes_are_merged_once_each(tmp_path):
@@ -145,37 +154,3 @@ def test_what_a_killed_process_had_appended_is_there(path):
     ended = subprocess.run([sys.executable, "-c", KILLED, str(path), journals.__file__], check=False)
     assert ended.returncode == -signal.SIGKILL
     assert numbers(read_journal(path)) == [0, 1, 2, 3, 4]
-
-
-def test_an_evaluation_keeps_its_answers_until_the_table_has_them(tiny, tmp_path):
-    run = start(AccuracyParameters(out=str(tmp_path / "out"), limit=6))
-    images = folders.digits().drawn(6, 0)
-    questions.begin(run, tiny, images)
-    predictions = predict(tiny, images, 2, 0, questions.journal_of(run))
-    kept = read_journal(questions.journal_path(run))
-    columns = ["id", "outcome", "class1", "score1", "margin", "pixels"]
-    pd.testing.assert_frame_equal(pd.DataFrame(kept.rows)[columns], predictions.table[columns], check_dtype=False)
-    assert numbers(kept) == list(range(6))
-    assert kept.key["seed"] == 0
-    assert kept.key["loaded"]["dtype"] == "float32"
-    questions.keep(run, predictions, tiny)
-    assert not questions.journal_path(run).exists()
-    assert (run.folder / "accuracy_predictions.csv").exists()
-
-
-def test_an_evaluation_that_stops_in_its_middle_leaves_the_answers_that_it_had(tiny, tmp_path, monkeypatch):
-    run = start(AccuracyParameters(out=str(tmp_path / "out"), limit=6))
-    images = folders.digits().drawn(6, 0)
-    questions.begin(run, tiny, images)
-    picture, seen = type(images).picture, []
-
-    def stopping(self, index):
-        seen.append(index)
-        if len(seen) == 5:
-            raise KeyboardInterrupt
-        return picture(self, index)
-
-    monkeypatch.setattr(type(images), "picture", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        predict(tiny, images, 2, 0, questions.journal_of(run))
-    assert numbers(read_journal(questions.journal_path(run))) == [0, 1, 2, 3]

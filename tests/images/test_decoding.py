@@ -59,8 +59,8 @@ def test_every_image_comes_once_in_order_with_its_own_outcome(folder, workers):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_pixels_are_bit_for_bit_those_of_the_transform(folder, workers):
     batches = collected(folder, 4, workers)
-    assert [len(batch.numbers) for batch in batches] == [4, 2]
-    for batch in batches:
+    assert [batch.numbers for batch in batches] == [[0, 1], [4, 5, 6, 7], []]  # one that gives no pixels does not move the others
+    for batch in batches[:2]:
         expected = torch.stack([TRANSFORM(folder.picture(number).image) for number in batch.numbers])
         assert torch.equal(torch.from_numpy(batch.pixels), expected)
 
@@ -75,6 +75,12 @@ def test_every_image_reports_its_orientation_and_whether_it_is_cmyk(tmp_path, wo
     Image.new("RGB", (40, 30)).save(tmp_path / "a" / "2.jpg")
     [batch] = collected(folders.class_folders(tmp_path), 4, workers)
     assert [(one.orientation, one.cmyk) for one in batch.images] == [(6, False), (1, True), (1, False)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_only_the_images_that_are_asked_for_are_decoded(folder, workers):
+    with closing(decoding.batches(folder, TRANSFORM, 4, workers, [range(4, 8), [0, 8]])) as batches:
+        assert [[one.number for one in batch.images] for batch in batches] == [[4, 5, 6, 7], [0, 8]]
 
 
 def test_a_set_that_is_all_unreadable_is_reported_without_pixels(tmp_path):
@@ -99,10 +105,15 @@ def test_slow_decoding_starts_workers_and_repeats_no_image(folder, monkeypatch):
     monkeypatch.setattr(decoding, "WORTHWHILE_SECONDS", 0.0)
     started = []
     decode_in_workers = decoding.in_workers
-    monkeypatch.setattr(decoding, "in_workers", lambda *given, **named: started.append(given) or decode_in_workers(*given, **named))
+
+    def watched(decoder, numbers, *how, **named):
+        started.append(list(numbers))
+        return decode_in_workers(decoder, started[-1], *how, **named)
+
+    monkeypatch.setattr(decoding, "in_workers", watched)
     decoded = [one for batch in collected(folder, 2, decoding.AUTO) for one in batch.images]
     assert [one.number for one in decoded] == list(range(9))
-    assert [list(given[1]) for given in started] == [list(range(decoding.SAMPLE, 9))]
+    assert started == [list(range(decoding.SAMPLE, 9))]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@
 // What CANN refuses during a capture is refused with its numbers.
 //
 // Knobs, read at every use: NPU_RIG_CARDS, NPU_RIG_MEMORY (bytes of a card), NPU_RIG_NAME, NPU_RIG_HOST_MS (of one launch),
-// NPU_RIG_GRAPHS (most graphs at once).
+// NPU_RIG_GRAPHS (most graphs at once), NPU_RIG_DEAD_CARD (the number of a card that does not start).
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdint.h>
@@ -19,7 +19,7 @@
 typedef int aclError;
 enum {
   INVALID_DEVICE = 107001, INVALID_CAPTURE = 107025, STREAM_CAPTURED = 107027, NOT_DURING_CAPTURE = 107030,
-  OUT_OF_MEMORY = 207001, OUT_OF_STREAMS = 207008, MODEL_FAILED = 507011, NO_SUCH_OPERATOR = 500002,
+  OUT_OF_MEMORY = 207001, OUT_OF_STREAMS = 207008, MODEL_FAILED = 507011, CARD_LOST = 507015, NO_SUCH_OPERATOR = 500002,
 };
 
 static const char *knob(const char *name, const char *otherwise) {
@@ -117,6 +117,7 @@ aclError aclrtGetDevice(int32_t *device) { *device = current; return 0; }
 aclError aclrtGetCurrentContext(void **context) { *context = (void *)(uintptr_t)(0x1000 + current); return 0; }
 aclError aclrtSetDevice(int32_t device) {
   if (device < 0 || device >= cards()) return INVALID_DEVICE;
+  if (device == atoi(knob("NPU_RIG_DEAD_CARD", "-1"))) return CARD_LOST;
   current = device;
   return 0;
 }

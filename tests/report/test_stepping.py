@@ -43,6 +43,6 @@ def test_a_model_that_another_run_left_in_memory_is_not_judged(step, tmp_path):
     step(PARAMETERS.format(model="random:tiny-224", data="synthetic", out=str(tmp_path / "second")), *after)
     record = read(tmp_path / "second" / "accuracy.json")
     assert record.status == "not_judged"
-    assert "1 of 13 code cells did not run" in record.reason
+    assert "1 of 14 code cells did not run" in record.reason
     assert LOADING.splitlines()[-1] in record.reason
     assert "This cell did not run" in (tmp_path / "second" / "accuracy.html").read_text()

@@ -9,6 +9,8 @@ Imitated on purpose, because reports must catch it:
   op-plugin before 26, whose npu_fusion_attention is documented as not to be captured (how it fails there is not: this is a guess);
 - NPU_RIG_ACLOP="aten::gelu" gives operators of a capture to torch_npu itself, which has no aclnn here and so takes them for aclop ones;
 - NPU_RIG_REFUSE="aten::topk" makes operators fail ("aten::linear@bfloat16": for that dtype of their first tensor);
+- NPU_RIG_ENDS="3=lost@2,5=memory@2,6=kill@4" lets a card end at so many-th patch embedding: it is lost, runs out of memory, or its process
+  is killed;
 - NPU_RIG_FALLBACK="aten::topk" makes operators warn as a fall back to the CPU does;
 - npu_prompt_flash_attention takes 16 bits and batch, tokens, channels only;
 - npu_ffn takes 16 bits only, with biases in float32 where they are bfloat16, and copies a weight that is not contiguous: a launch more;
@@ -22,6 +24,7 @@ Not here: torch.compile, collectives, real speed, real rounding. Knobs are read 
 import ctypes
 import functools
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -180,6 +183,9 @@ OPERATORS: dict[str, Callable[..., Any]] = {
 }
 
 
+EMBEDDING = frozenset({"aten::conv2d", "aten::convolution"})
+
+
 class Arithmetic(TorchDispatchMode):
     """Runs what torch_npu would have given to CANN."""
 
@@ -189,6 +195,7 @@ class Arithmetic(TorchDispatchMode):
         self.cann.rig_occupy.argtypes = [ctypes.c_double]
         self.cann.rig_capturing.restype = ctypes.c_size_t
         self.warned: set[str] = set()
+        self.embedded = 0
         self.graphs: dict[int, list[Recorded]] = {}
         self.callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_size_t)(self.replay)
         self.cann.rig_on_replay(self.callback)
@@ -216,6 +223,18 @@ class Arithmetic(TorchDispatchMode):
             os.write(2, FALL_BACK.format(name).encode())
         return float(_listed("NPU_RIG_MS").get(name, 0))
 
+    def end(self, card: str) -> None:
+        """End as the knob asks of this card."""
+        how, _, number = _listed("NPU_RIG_ENDS").get(card, "").partition("@")
+        self.embedded += 1
+        if not how or self.embedded < int(number):
+            return
+        if how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if how == "memory":
+            raise torch.OutOfMemoryError(f"NPU out of memory. Tried to allocate 2.00 GiB (NPU {card}; 29.50 GiB total capacity)")
+        raise RuntimeError("synchronize: NPU function error: aclrtSynchronizeStream, error code is 507015, [Error]: The aicore is lost.")
+
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
         name = func._schema.name
@@ -235,6 +254,8 @@ class Arithmetic(TorchDispatchMode):
         graph = self.cann.rig_capturing()
         if graph and name in _listed("NPU_RIG_ACLOP"):
             return func(*args, **kwargs)
+        if name in EMBEDDING and mine:
+            self.end(str(mine[0].device.index))
         milliseconds = self.play(name, str(mine[0].dtype).removeprefix("torch.") if mine else "")
         to_host = (kwargs.get("device") is not None and target == "cpu") or (full == "aten::copy_" and args[0].device.type == "cpu")
         if to_host or full in READ_BY_THE_HOST or name in _listed("NPU_RIG_WAITS"):
