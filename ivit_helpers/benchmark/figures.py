@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from ivit_helpers.record import BenchmarkRecord, BenchmarkRow
+from ivit_helpers.record import BenchmarkRecord, BenchmarkRow, CardsAtOnce
 from ivit_helpers.report import Figure, Theme, draw
 
 MARKERS, LINES = "osD^v", ("-", "--", "-.", ":")
@@ -172,3 +172,24 @@ def ratios(rows: Sequence[BenchmarkRow], baseline: str) -> Figure:
 
     alt = _said(compared, lambda row: row.ratio.median if row.ratio else None, f"times as fast as {baseline}, median of the rounds")
     return draw(plot, f"Against {baseline}, measured in turn in the same run: median and 95 % interval", alt)
+
+
+def at_once(found: CardsAtOnce) -> Figure:
+    """Images per second of each card while all worked, and of the first alone."""
+    alone, names = found.alone_images_per_s, [str(one.process) for one in found.cards]
+
+    def plot(axes: Axes, theme: Theme) -> None:
+        speeds = [one.images_per_s for one in found.cards]
+        middle = np.array([speed.mean for speed in speeds])
+        bars = np.array([[speed.low or 0, speed.high or speed.mean] for speed in speeds]).T
+        whiskers = {"ecolor": theme.ink, "capsize": 3, "elinewidth": 1}
+        label = "all cards at once"
+        axes.bar(range(len(names)), middle, 0.7, yerr=np.abs(bars - middle), error_kw=whiskers, color=theme.series[0], label=label)
+        axes.axhline(alone.mean, color=theme.series[1], linestyle="--", label=f"the first alone: {alone.mean:,.4g} images/s")
+        axes.set_xticks(range(len(names)), names)
+        axes.set_xlabel("process, one a card")
+        axes.set_ylabel("images/s")
+
+    speeds = ", ".join(f"{one.card} {one.images_per_s.mean:.4g}" for one in found.cards)
+    alt = f"In images per second, while all worked: {speeds}; the first alone: {alone.mean:.4g}."
+    return draw(plot, "Each card while all work, and the first alone (95 % intervals)", alt)

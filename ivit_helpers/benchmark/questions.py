@@ -14,7 +14,7 @@ from ivit_helpers.benchmark.frontier import LONGEST_CALL_S, frontier, swept_size
 from ivit_helpers.benchmark.implementations import BASELINE
 from ivit_helpers.benchmark.products import Products
 from ivit_helpers.benchmark.ratios import ratio
-from ivit_helpers.device import dtype_name
+from ivit_helpers.device import agreed, dtype_name
 from ivit_helpers.errors import Unavailable
 from ivit_helpers.measure import (
     AGREEMENT,
@@ -42,7 +42,9 @@ Judged = Mapping[str, Judgement]
 
 
 def check_inputs(asked: BenchmarkParameters) -> None:
-    """Every wing of a notebook has this function. The benchmark has no parameter that names a file, so it checks nothing."""
+    """Raise InputError where `devices` and `device` contradict each other. Asks no driver."""
+    if asked.devices:
+        agreed(asked.devices, asked.device)
 
 
 def begin(run: Run[BenchmarkRecord], loaded: Loaded) -> Facts:

@@ -1,5 +1,6 @@
 """What a run is given and what it leaves: parameters, typed rows, the record, the run itself."""
 
+from ivit_helpers.record.at_once import CardAtOnce, CardsAtOnce, Estimate
 from ivit_helpers.record.compared import ComparedRun, CompareRow, Difference, Unmatched
 from ivit_helpers.record.explored import Answer, ExploreRow, Neighbour
 from ivit_helpers.record.folder import EARLIER, JOURNAL, RunFolder, check_folder, is_used, put_aside
@@ -85,7 +86,9 @@ __all__ = [
     "BenchmarkParameters",
     "BenchmarkRecord",
     "BenchmarkRow",
+    "CardAtOnce",
     "CardRow",
+    "CardsAtOnce",
     "Check",
     "CompareParameters",
     "CompareRecord",
@@ -94,6 +97,7 @@ __all__ = [
     "Conclusion",
     "Conditions",
     "Difference",
+    "Estimate",
     "ExploreParameters",
     "ExploreRecord",
     "ExploreRow",

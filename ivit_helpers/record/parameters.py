@@ -154,6 +154,7 @@ class BenchmarkParameters(Parameters):
         '"compile" (the same, by torch.compile), "plain", "transformers-sdpa", "transformers-eager" and '
         '"transformers-compile"; the first is the one reported on',
     )
+    devices: Devices = Field("", description=SEVERAL_DEVICES)
     warmup: Whole = Field(5, ge=0, le=1000, description="untimed calls after the first, a whole number from 0 to 1000")
     repeats: Whole = Field(
         64,

@@ -3,7 +3,7 @@
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from ivit_helpers.errors import InputError
 from ivit_helpers.paths import printable
+from ivit_helpers.record.at_once import CardsAtOnce
 from ivit_helpers.record.compared import ComparedRun, CompareRow, Difference, Unmatched
 from ivit_helpers.record.explored import Answer, ExploreRow, Neighbour
 from ivit_helpers.record.rows import (
@@ -159,6 +160,7 @@ class BenchmarkRecord(Record):
     limits: Limits | None = None
     frontier: Frontier | None = Field(None, description="null unless batch_sizes is auto")
     transfers: list[Transfer] = Field([], description="empty on a CPU, which copies nothing")
+    cards: CardsAtOnce | None = Field(None, description="null unless several devices were asked for")
     products: list[TimingRow] = Field([], description="the network's own matrix products alone, timed in turn with the rows")
 
     @property
@@ -237,17 +239,17 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "InternViT run", **_ANY.json_schema(mode="serialization")}
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
+def write_whole(path: Path, content: str | bytes | Iterable[bytes]) -> None:
     """Write a file under a temporary name, flush it to the disk, and rename it: a reader sees the old file or the new one.
 
-    Raises InputError where it cannot be written, on a full disk for example.
+    content: the whole of it, or pieces in order. Raises InputError where it cannot be written, on a full disk for example.
     """
-    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    whole = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name[:80]}-{secrets.token_hex(4)}")
     try:
         try:
             with temporary.open("xb") as file:
-                file.write(data)
+                file.writelines([whole] if isinstance(whole, bytes) else whole)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)

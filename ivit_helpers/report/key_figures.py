@@ -24,7 +24,7 @@ def key_figures(record: AnyRecord) -> list[KeyFigure]:
         return _of_smoke(record.rows[0]) if record.rows else []
     if isinstance(record, BenchmarkRecord):
         row = record.best
-        return _of_benchmark(row) if row else []
+        return [*_of_benchmark(row), *_of_cards(record)] if row else []
     if isinstance(record, AccuracyRecord):
         return _of_accuracy(record) if record.rows else []
     if isinstance(record, ExploreRecord):
@@ -79,6 +79,14 @@ def _of_benchmark(row: BenchmarkRow) -> list[KeyFigure]:
         within = f"95 %: {said(row.ratio.low)} to {said(row.ratio.high)}"
         found.append(KeyFigure(f"as fast as {row.ratio.baseline}", said(row.ratio.median), "times", within))
     return [*found, *_error(row.relative_error), *_memory(row.peak_memory_bytes)]
+
+
+def _of_cards(record: BenchmarkRecord) -> list[KeyFigure]:
+    found = record.cards
+    if found is None:
+        return []
+    count, share = len(found.cards), found.scaling_efficiency.mean
+    return [KeyFigure(f"{count} cards at once", said(found.images_per_s.mean), "images/s", f"{share:.1%} of {count} times the first alone")]
 
 
 def _of_accuracy(record: AccuracyRecord) -> list[KeyFigure]:

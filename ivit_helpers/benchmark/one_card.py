@@ -1,0 +1,83 @@
+"""One process of several that time their cards at once: `python -m ivit_helpers.benchmark.one_card SETTINGS`.
+
+It loads the model onto its own card and meets the others before each window, so that all begin together.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ivit_helpers import cards, weights
+from ivit_helpers.benchmark.implementations import implementations
+from ivit_helpers.device import Device, Prepared, select
+from ivit_helpers.errors import InputError
+from ivit_helpers.measure import host_and_device, pixel_batch, timed
+from ivit_helpers.model import relative_error
+from ivit_helpers.record import BenchmarkParameters, write_whole
+
+WINDOWS = 5
+"""Of each kind: the first card alone, and all at once"""
+
+
+def window(call: Callable[[], object], device: Device, seconds: float) -> tuple[float, float, int]:
+    """Calls back to back for so many seconds, one at least: when they began and ended by the machine's clock, and how many there were."""
+    began = ended = time.monotonic()
+    calls = 0
+    while not calls or ended - began < seconds:
+        timed(call, device)
+        calls += 1
+        ended = time.monotonic()
+    return began, ended, calls
+
+
+def _launching(call: Callable[[], object], device: Device) -> tuple[float, float] | None:
+    """Seconds of the host and of the device; None on a device that computes in the call."""
+    return None if device.uses_host_memory else host_and_device(call, device)
+
+
+def measured(place: cards.Place, told: Any, meeting: cards.Meeting, accelerator: Device) -> dict[str, Any]:
+    """What this process measured."""
+    asked = BenchmarkParameters(**told["parameters"])
+    loaded = weights.load(weights.find(asked.model), accelerator, accelerator.dtype(asked.dtype))
+    [forward] = implementations([told["implementation"]], loaded).values()
+    pixels, seconds = pixel_batch(loaded, told["batch_size"]), asked.seconds / WINDOWS
+    found: dict[str, Any] = {"card": told["devices"][place.local_rank], "alone": [], "at_once": [], "alone_launching": None}
+
+    def call() -> object:
+        return forward(pixels)
+
+    with accelerator.inference():
+        answer = forward(pixel_batch(loaded, 1)).cpu()
+        found["error"] = relative_error(answer, meeting.from_first(answer))
+        if isinstance(forward, Prepared):
+            forward.prepare(pixels)
+        for _ in range(1 + asked.warmup):
+            timed(call, accelerator)
+        for _ in range(WINDOWS):
+            meeting.of_all(None)
+            if place.rank == 0:
+                found["alone"].append(window(call, accelerator, seconds))
+                found["alone_launching"] = _launching(call, accelerator)
+            meeting.of_all(None)
+            found["at_once"].append(window(call, accelerator, seconds))
+            found["launching"] = _launching(call, accelerator)
+    return found
+
+
+def work(place: cards.Place, told: Any) -> None:
+    """Measure with the others; the first process writes what all of them found. Raises InputError where a card does not do it."""
+    accelerator = select(told["devices"][place.local_rank])
+    with cards.Meeting() as meeting:
+        try:
+            found = measured(place, told, meeting, accelerator)
+        except (RuntimeError, MemoryError) as error:
+            raise InputError(f"{told['devices'][place.local_rank]}: {accelerator.explain(error)}") from None
+        found_by_all = meeting.of_all(found)
+    if place.rank == 0:
+        write_whole(Path(told["answer"]), json.dumps(found_by_all))
+
+
+if __name__ == "__main__":
+    cards.serve(work)
