@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from ivit_helpers.accuracy.card_table import cards_table
     from ivit_helpers.accuracy.classes import name_classes
     from ivit_helpers.accuracy.evaluation import evaluate
-    from ivit_helpers.accuracy.flips import Comparison, compare_runs, predictions_of
+    from ivit_helpers.accuracy.flips import Comparison, compare_runs
     from ivit_helpers.accuracy.other_run import LEAST_P, against
     from ivit_helpers.accuracy.predictions import predict
     from ivit_helpers.accuracy.questions import (
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         pace,
         published,
     )
+    from ivit_helpers.accuracy.reference import predictions_of
     from ivit_helpers.accuracy.worker import join
 
 __all__ = [
@@ -33,7 +34,7 @@ __all__ = [
 
 _ELSEWHERE = {
     "LEAST_P": "other_run", "Comparison": "flips", "against": "other_run", "cards_table": "card_table", "compare_runs": "flips",
-    "evaluate": "evaluation", "join": "worker", "name_classes": "classes", "predict": "predictions", "predictions_of": "flips",
+    "evaluate": "evaluation", "join": "worker", "name_classes": "classes", "predict": "predictions", "predictions_of": "reference",
 }  # fmt: skip
 """The modules of what is not in questions.py"""
 

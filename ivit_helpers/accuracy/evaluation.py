@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ivit_helpers import cards
 from ivit_helpers.accuracy.card_table import cards_table, note_cards
 from ivit_helpers.accuracy.earlier import Earlier, interruptions, journal_path, journals, next_launch, take_up, unanswered
-from ivit_helpers.accuracy.journal import Followed, merged, read_journal
+from ivit_helpers.accuracy.journal import Followed, Kept, merged, read_journal
 from ivit_helpers.accuracy.key import key_of
-from ivit_helpers.accuracy.predictions import Predictions, as_predictions
+from ivit_helpers.accuracy.predictions import TIMES, Predictions, as_predictions
 from ivit_helpers.accuracy.worker import answer, begun
 from ivit_helpers.cards import Ended
 from ivit_helpers.device import named_devices
@@ -42,11 +44,18 @@ def evaluate(run: Run[AccuracyRecord], loaded: Loaded, images: LabelledImages, a
     run.keep_until_concluded([*journals(run.folder), *launched.files])
     own = [journal for journal in kept if journal.by.get("run") == run.record.id and journal.by["launch"] >= (first if left else 0)]
     note_cards(run, own, ended, time.time() - began)
-    rows = merged(kept, key)
-    if len(rows) < len(images) or any(one.reason for one in ended):
-        raise InputError(_incomplete(run, len(rows), len(images)))
-    measured = [{**batch, "run": journal.by["run"], "process": journal.by["process"]} for journal in kept for batch in journal.batches]
-    return as_predictions(rows, sorted(measured, key=lambda batch: batch["ended"]), images, loaded)
+    found = as_predictions(merged(kept, key), _measured(kept), images, loaded)
+    if len(found.table) < len(images) or any(one.reason for one in ended):
+        raise InputError(_incomplete(run, len(found.table), len(images)))
+    return found
+
+
+def _measured(kept: Sequence[Kept]) -> pd.DataFrame:
+    """What was measured of all batches, in the order in which they ended."""
+    found = [
+        pd.DataFrame(journal.batches).assign(run=journal.by["run"], process=journal.by["process"]) for journal in kept if journal.batches
+    ]
+    return pd.concat(found).sort_values("ended", kind="stable", ignore_index=True) if found else pd.DataFrame(columns=TIMES)
 
 
 def _note_earlier(run: Run[AccuracyRecord], earlier: Earlier, asked: AccuracyParameters) -> None:

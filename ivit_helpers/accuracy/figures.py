@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 from PIL import Image
 
 from ivit_helpers.images import Decoder, ImageTransform, LabelledImages
@@ -17,6 +18,8 @@ from ivit_helpers.report import Figure, Gallery, Theme, draw
 _TOPS: tuple[Literal[5, 1], ...] = (5, 1)
 FEW_CLASSES = 12
 """Classes of a confusion matrix whose counts are written into its cells"""
+STRETCHES = 400
+"""Of a line of very many values: about as many as the figure is points wide"""
 LONGEST = 32  # characters of a class name beside an axis, which needs the room for itself
 
 
@@ -108,14 +111,21 @@ def pictures(images: LabelledImages, transform: ImageTransform, numbers: Sequenc
     return Gallery(crops, [caption + reason for caption, reason in zip(captions, gone, strict=True)], size=112)
 
 
+def _extremes(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The places of the lowest and the highest value of each of STRETCHES stretches: a line through them looks as one through all."""
+    if len(values) <= 2 * STRETCHES:
+        return np.arange(len(values))
+    stretches = np.array_split(np.arange(len(values)), STRETCHES)
+    return np.unique([place for one in stretches for place in (one[values[one].argmin()], one[values[one].argmax()])])
+
+
 def batch_times(batches: pd.DataFrame) -> Figure:
     """Time of each batch in order; the first batch, which also loads kernels and may compile, has a mark of its own."""
     milliseconds = 1e3 * batches["seconds"].to_numpy()
+    drawn = _extremes(milliseconds)
 
     def plot(axes: Axes, theme: Theme) -> None:
-        axes.plot(
-            np.arange(1, len(milliseconds) + 1), milliseconds, "-", marker="o", markersize=3, color=theme.series[0], label="each batch"
-        )
+        axes.plot(drawn + 1, milliseconds[drawn], "-", marker="o", markersize=3, color=theme.series[0], label="each batch")
         axes.plot(1, milliseconds[0], "s", zorder=3, color=theme.series[1], label=f"first batch: {milliseconds[0]:.1f} ms")
         axes.axhline(np.median(milliseconds), linestyle="--", color=theme.series[2], label=f"median: {np.median(milliseconds):.1f} ms")
         axes.set_ylim(bottom=0)

@@ -4,26 +4,21 @@ Two accuracies hide most of the difference between two devices: the sampling err
 same in both runs, so the answers are compared image by image. An image has flipped when its first class differs.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
 from ivit_helpers.accuracy.predictions import BEST, Predictions
+from ivit_helpers.accuracy.reference import NOT_COMPARED, OtherRun
 from ivit_helpers.accuracy.statistics import hits
-from ivit_helpers.errors import InputError, first_line
+from ivit_helpers.errors import InputError
 from ivit_helpers.images import RULES
-from ivit_helpers.paths import printable
-from ivit_helpers.record import AccuracyRecord, read
 
-NOTEBOOK, TABLE = "accuracy", "accuracy_predictions.csv"
-TEXTS, NUMBERS = ("id", "label", "outcome", "pixels"), ("class1", "score1", "margin")
 NEAR_TIE = 0.01
 """Logits: two classes whose odds differ by 1 % are a tie on any device"""
 TYPICAL_CHANGES = 10
@@ -34,93 +29,8 @@ SHARE_OF_MARGIN = 0.5
 median change of bfloat16 against float32 on the embedded miniature is 0.013 of the median margin, of a random one 0.033."""
 
 
-@dataclass(frozen=True)
-class OtherRun:
-    """Another run's predictions."""
-
-    path: Path
-    table: pd.DataFrame
-    """As Predictions.table, always with `also`, mostly with `set`; id, label, also, outcome and pixels are texts"""
-    record: AccuracyRecord
-    """Of the run, which finished and wrote this very table"""
-
-    @property
-    def image_set(self) -> str:
-        """Its image set, which says how it was labelled and which classes could be answered; empty where that is not known."""
-        return str(self.table["set"].iloc[0]) if len(self.table) and "set" in self.table else ""
-
-    def __str__(self) -> str:
-        model = self.record.model
-        dtype = model.dtype if model else "unknown dtype"
-        return f"{self.record.model_name} in {dtype} on {self.record.device_name}, {self.record.started}"
-
-
-def find_predictions(reference: str) -> Path:
-    """The predictions CSV that the `reference` parameter names; raises InputError when it is not there."""
-    try:
-        given = Path(reference).expanduser()
-        path = given / TABLE if given.is_dir() else given
-        found = path.is_file()
-    except (OSError, RuntimeError, ValueError):  # too long a name, an unknown user's home, a loop of links
-        path, found = Path(reference), False
-    if not found:
-        raise InputError(
-            f"reference={printable(reference)!r}: there is no file {printable(str(path))}; give the folder of another accuracy run, or "
-            f"its {TABLE}."
-        )
-    return path
-
-
-def _record_of(path: Path, content: bytes) -> AccuracyRecord:
-    """The record of the finished run that wrote a table of predictions. Raises InputError where there is none."""
-    advice = f"give the folder of an accuracy run that finished, with its {NOTEBOOK}.json and {TABLE} as it left them"
-    record = read(path.with_name(f"{NOTEBOOK}.json"))
-    if not isinstance(record, AccuracyRecord) or record.status == "incomplete":
-        raise InputError(f"The run of {path} did not finish ({record.reason}): {advice}.")
-    if record.tables.get(path.name) != hashlib.sha256(content).hexdigest():
-        raise InputError(f"{path} is not the table that the run of the record beside it wrote, by its SHA-256: {advice}.")
-    return record
-
-
-def read_reference(reference: str, own_id: str = "") -> OtherRun:
-    """The finished run that the `reference` parameter names. own_id: of the run that compares, which must be another one.
-
-    Raises InputError where there is no such run, or where its table is not the one that it wrote.
-    """
-    path = find_predictions(reference)
-    table = read_predictions(path)
-    record = _record_of(path, path.read_bytes())
-    if record.id == own_id:
-        raise InputError(f"reference={reference!r} is this very run: give the folder of another accuracy run.")
-    return OtherRun(path, table, record)
-
-
-def _problem(table: pd.DataFrame) -> str:
-    """Why a CSV is not a table of predictions, in words; empty when it is one."""
-    lacking = [name for name in (*TEXTS, *NUMBERS) if name not in table]
-    if lacking:
-        return f"it lacks {', '.join(lacking)}"
-    twice = table["id"][table["id"].duplicated()]
-    if len(twice):
-        return f"{twice.iloc[0]} is in it twice"
-    answered = table[table["class1"] != ""]
-    numbers = answered[list(NUMBERS)].apply(pd.to_numeric, errors="coerce")
-    return "" if np.isfinite(numbers.to_numpy(float)).all() else "an answer's class, score or margin is not a number"
-
-
-def read_predictions(path: Path) -> pd.DataFrame:
-    """A table of predictions, as in OtherRun; raises InputError when the file is no such table."""
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        problem = _problem(table)
-    except (OSError, ValueError) as error:
-        problem = first_line(error)
-    if problem:
-        raise InputError(f"{path} is not a table of predictions ({problem}): give the folder of another accuracy run.")
-    table["also"] = table.get("also", "")
-    numbers = [name for name in table if name.startswith(("class", "score", "margin"))]
-    table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce")
-    return table
+CHECKED = ("label_there", "also_there", "outcome", "outcome_there", "set")
+"""Columns of the two tables beside each other that say nothing more once the labels were found to be the same"""
 
 
 @dataclass(frozen=True)
@@ -196,24 +106,18 @@ class Comparison:
         return largest
 
 
-def _right(joined: pd.DataFrame, side: str) -> pd.Series:
-    """All right classes of each image as one text."""
-    first, others = (joined[f"{name}{side}"].astype("string").fillna("") for name in ("label", "also"))
-    return first + " " + others
+def _labelled_otherwise(joined: pd.DataFrame) -> pd.Series:
+    """Whether the two runs have other right classes for an image."""
+    here, there = (pd.to_numeric(joined[f"label{side}"], errors="coerce").astype("Int64").fillna(-1) for side in ("", "_there"))
+    others_here, others_there = (joined[f"also{side}"].fillna("") for side in ("", "_there"))
+    return (here != there) | (others_here != others_there)
 
 
 def compare(predictions: Predictions, reference: OtherRun) -> Comparison:
     """Put this run beside another. Raises InputError unless the reference has every image of this run, with the same label."""
-    here = predictions.table if "also" in predictions.table else predictions.table.assign(also="")
+    here = predictions.identified(predictions.table)
+    here = here if "also" in here else here.assign(also="")
     return _beside(here, predictions.set_name, predictions.answers or range(len(predictions.classes)), reference)
-
-
-def predictions_of(record: AccuracyRecord, folder: Path) -> OtherRun | None:
-    """The predictions of a run, where the table that it wrote, by its SHA-256, is in `folder`; else None."""
-    path = folder / TABLE
-    if not path.is_file() or record.tables.get(TABLE) != hashlib.sha256(path.read_bytes()).hexdigest():
-        return None
-    return OtherRun(path, read_predictions(path), record)
 
 
 def compare_runs(later: OtherRun, first: OtherRun) -> Comparison:
@@ -241,11 +145,12 @@ def _beside(here: pd.DataFrame, set_name: str, answers: Sequence[int], reference
         raise InputError(
             f"{reference.path} answers with classes that cannot be answered here: compare with a run of the same model and image set."
         )
+    here = here.drop(columns=[name for name in NOT_COMPARED if name in here])
     joined = here.merge(reference.table, on="id", how="left", suffixes=("", "_there"), validate="one_to_one")
-    other = joined[_right(joined, "") != _right(joined, "_there")]
+    other = joined[_labelled_otherwise(joined)]
     if len(other):
         raise InputError(
             f"{reference.path} gives {len(other)} of the {len(here)} images another label (the first is {other['id'].iloc[0]}): "
             "compare with a run that used the same labels."
         )
-    return Comparison(joined)
+    return Comparison(joined.drop(columns=[name for name in CHECKED if name in joined]))

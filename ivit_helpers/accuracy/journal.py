@@ -6,13 +6,15 @@ Every process of every run writes a file of its own, which no other process touc
 """
 
 import fcntl
+import heapq
 import json
 import os
 import time
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -28,15 +30,35 @@ Row = Mapping[str, Any]
 Key = Mapping[str, Any]
 
 
+class StoredRows(Collection[Row]):
+    """The rows of a journal, read from its file whenever they are gone through: none of them stays in memory."""
+
+    def __init__(self, path: Path, whole: int = 0, count: int = 0) -> None:
+        """whole: bytes of the whole lines. count: rows in them."""
+        self._path, self._whole, self._count = path, whole, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Row]:
+        for end, content in whole_lines(self._path) if self._count else ():
+            yield from content.get("rows", ())  # the first line has none
+            if end >= self._whole:
+                return
+
+    def __contains__(self, row: object) -> bool:
+        return any(row == own for own in self)
+
+
 @dataclass(frozen=True)
 class Kept:
     """What a journal holds."""
 
-    key: Key | None
+    rows: StoredRows
+    key: Key | None = None
     """What its answers are of; None where not even the first line is whole"""
     by: Mapping[str, Any] = field(default_factory=dict)
     """Who wrote it, as Journal was told"""
-    rows: Sequence[Row] = field(default_factory=list)
     batches: Sequence[Row] = field(default_factory=list)
     """What was measured of each batch, in order"""
     dropped: int = 0
@@ -144,31 +166,43 @@ def as_json(key: Key) -> Any:
     return json.loads(json.dumps(key))
 
 
-def read_journal(path: Path) -> Kept:
-    """The rows of all whole blocks of a journal; nothing where there is no such file. Raises nothing for a damaged one."""
-    head: Mapping[str, Any] = {}
-    rows: list[Row] = []
-    batches: list[Row] = []
-    whole = 0
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(0)
-            for line in file:
+def whole_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """What each whole line of a journal holds, behind the place in the file where it ends; up to the first one that is not whole.
+
+    Raises FileNotFoundError.
+    """
+    end = 0
+    with path.open("rb") as file:
+        for line in file:
+            try:
                 content = _content(line)
-                if head:
-                    rows += content["rows"]
-                    batches += content["batches"]
-                elif content["journal"] == FORMAT:
-                    head = {"key": content["key"], "by": content["by"]}
-                else:
-                    break
-                whole += len(line)
+            except (ValueError, RecursionError):
+                return
+            end += len(line)
+            yield end, content
+
+
+def read_journal(path: Path) -> Kept:
+    """What all whole blocks of a journal hold; nothing where there is no such file. Raises nothing for a damaged one."""
+    head: Mapping[str, Any] = {}
+    batches: list[Row] = []
+    size = whole = count = 0
+    try:
+        size = path.stat().st_size
+        for end, content in whole_lines(path):
+            if head:
+                count += len(content["rows"])
+                batches += content["batches"]
+            elif content["journal"] == FORMAT:
+                head = {"key": content["key"], "by": content["by"]}
+            else:
+                break
+            whole = end
     except FileNotFoundError:
-        return Kept(None)
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return Kept(StoredRows(path))
+    except (KeyError, TypeError):
         pass
-    return Kept(head.get("key"), head.get("by", {}), rows, batches, size - whole)
+    return Kept(StoredRows(path, whole, count), head.get("key"), head.get("by", {}), batches, size - whole)
 
 
 class Followed:
@@ -189,16 +223,16 @@ class Followed:
         return count
 
 
-def merged(kept: Iterable[Kept], key: Key) -> list[Row]:
+def merged(kept: Iterable[Kept], key: Key) -> Iterator[Row]:
     """The rows of several journals in the images' order, each image once. Journals of another key are left out.
 
-    Raises InputError where two rows of one image differ.
+    Each journal is in that order itself, so a block of each is in memory and no more. Raises InputError where two rows of one image
+    differ.
     """
-    found: dict[int, Row] = {}
-    for journal in kept:
-        for row in journal.rows if journal.is_of(key) else ():
-            if found.setdefault(row[NUMBER], row) != row:
-                raise InputError(
-                    f"Two processes answered image {row[NUMBER]} differently: delete the journals of this run and start it again."
-                )
-    return [found[number] for number in sorted(found)]
+    last: Row = {NUMBER: -1}
+    for row in heapq.merge(*(journal.rows for journal in kept if journal.is_of(key)), key=itemgetter(NUMBER)):
+        if row[NUMBER] > last[NUMBER]:
+            yield row
+        elif row != last:
+            raise InputError(f"Two processes answered image {row[NUMBER]} differently: delete the journals of this run and start it again.")
+        last = row

@@ -3,8 +3,9 @@
 from typing import Any
 
 from ivit_helpers.accuracy import figures
-from ivit_helpers.accuracy.flips import Comparison, compare, read_reference
+from ivit_helpers.accuracy.flips import Comparison, compare
 from ivit_helpers.accuracy.predictions import Predictions
+from ivit_helpers.accuracy.reference import read_reference
 from ivit_helpers.accuracy.statistics import wilson
 from ivit_helpers.errors import InputError
 from ivit_helpers.images import LabelledImages

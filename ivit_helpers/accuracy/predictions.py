@@ -4,7 +4,7 @@ Every image has exactly one outcome. No image is replaced by another, and none i
 """
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ivit_helpers.accuracy.classes import class_indices, readable_classes
+from ivit_helpers.accuracy.columns import Columns, in_pieces
 from ivit_helpers.accuracy.journal import NUMBER
 from ivit_helpers.errors import InputError
 from ivit_helpers.images import AUTO, RULES, Decoded, Label, LabelledImages, LeftAside, batches, printable
@@ -33,10 +34,10 @@ class Predictions:
     set_name: str
     classes: tuple[str, ...]
     table: pd.DataFrame
-    """One row an image: id (the same on every machine), path, label, outcome, reason, pixels (checksum of the network's input),
+    """One row an image, whose number in the set is the index: label, outcome, reason, pixels (checksum of the network's input),
     orientation (EXIF, 1 to 8), cmyk, class1..class5, score1..score5 (softmax), margin (logit of class1 minus that of class2). The
     scores and the margin are over the classes that may be answered. Where images have several right classes, `also` holds those
-    after the first, as text."""
+    after the first, as text. `named` gives the names of the images."""
     batches: pd.DataFrame
     """One row a batch that had images, in order: images, seconds (forward pass only, synchronised), waited (seconds in which its
     images were not ready and the device had nothing to do), whole (seconds from the end of the previous batch to its own end), ended
@@ -47,10 +48,31 @@ class Predictions:
     """How many images the set has, where these are some drawn at random"""
     left_aside: Sequence[LeftAside] = ()
     """What is in the set and is not one of its images"""
+    images: LabelledImages | None = None
+    """The set, which knows the names of its images; None where the table has them"""
 
     @property
     def scored(self) -> pd.DataFrame:
         return self.table[self.table["outcome"] == "scored"]
+
+    def identified(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Rows of the table behind the images' id, which is the same on every machine."""
+        if self.images is None:
+            return rows
+        found = rows.copy()
+        found.insert(0, "id", [self.images.identity(number) for number in rows.index])
+        return found
+
+    def named(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Rows of the table behind the images' id and path."""
+        found = self.identified(rows)
+        if self.images is not None:
+            found.insert(1, "path", [printable(str(self.images.paths[number])) for number in rows.index])
+        return found
+
+    def pieces(self) -> Iterator[pd.DataFrame]:
+        """The table as it is written, with names, in pieces."""
+        return map(self.named, in_pieces(self.table))
 
 
 def answerable(images: LabelledImages, index_of: Sequence[int], classes: int) -> tuple[int, ...]:
@@ -68,7 +90,7 @@ def best_answers(logits: Tensor, answers: Sequence[int] = ()) -> list[dict[str, 
 
     Empty where a logit is not finite.
     """
-    allowed = torch.tensor(answers or range(logits.shape[-1]))
+    allowed = torch.tensor(answers) if answers else torch.arange(logits.shape[-1])
     count = min(BEST, len(allowed))
     within = logits.float()[:, allowed]
     places = within.topk(count).indices  # of the logits, because softmax underflows to 0 for many classes
@@ -144,30 +166,33 @@ def answered(
 
 def predict(loaded: Loaded, images: LabelledImages, batch_size: int, workers: int = AUTO) -> Predictions:
     """Classify every image of a set, in order, and keep nothing on the disk. Arguments and errors as of `answered`."""
-    rows: Rows = []
     measured: Rows = []
+
+    def rows(found: Iterable[tuple[Rows, dict[str, Any] | None]]) -> Iterator[dict[str, Any]]:
+        for some, batch in found:
+            measured.extend([batch] if batch else [])
+            progress.update(len(some))
+            yield from some
+
     with (
         Progress(total=len(images), desc=images.name, unit="image") as progress,
         closing(answered(loaded, images, batch_size, workers)) as found,
     ):
-        for some, batch in found:
-            rows += some
-            measured += [batch] if batch else []
-            progress.update(len(some))
-    return as_predictions(rows, measured, images, loaded)
+        return as_predictions(rows(found), measured, images, loaded)
 
 
 def as_predictions(
-    rows: Sequence[Mapping[str, Any]], measured: Sequence[Mapping[str, Any]], images: LabelledImages, loaded: Loaded
+    rows: Iterable[Mapping[str, Any]], measured: Sequence[Mapping[str, Any]] | pd.DataFrame, images: LabelledImages, loaded: Loaded
 ) -> Predictions:
-    """The answers to all images, from their rows in order and from what was measured of the batches."""
+    """The answers to all images, from their rows in order and from what was measured of the batches, which is read when the rows end."""
     answers = answers_of(images, loaded)
     several = any(isinstance(label, tuple) for label in images.labels)
-    table = pd.DataFrame(list(rows)).reindex(columns=_columns(len(answers or loaded.classes), several))
-    counts = {name: "Int64" for name in table.columns if name == "label" or name.startswith("class")}
+    columns = Columns(_columns(len(answers or loaded.classes), several))
+    for row in rows:
+        columns.add(row)
     names = readable_classes(images, loaded.classes)
-    kept = table.astype(counts), pd.DataFrame(list(measured), columns=TIMES)
-    return Predictions(images.name, names, *kept, answers, images.drawn_from, images.left_aside)
+    kept = columns.table(), pd.DataFrame(measured, columns=TIMES)
+    return Predictions(images.name, names, *kept, answers, images.drawn_from, images.left_aside, images)
 
 
 def _row(images: LabelledImages, one: Decoded, index_of: Sequence[int]) -> dict[str, Any]:
@@ -176,7 +201,6 @@ def _row(images: LabelledImages, one: Decoded, index_of: Sequence[int]) -> dict[
     return {
         NUMBER: one.number,
         "id": images.identity(one.number),
-        "path": printable(str(images.paths[one.number])),
         **_right(label, index_of),
         "outcome": one.fault or ("unlabelled" if label is None else "scored"),
         "reason": one.reason,
@@ -189,4 +213,4 @@ def _row(images: LabelledImages, one: Decoded, index_of: Sequence[int]) -> dict[
 def _columns(classes: int, several: bool) -> list[str]:
     best, also = range(1, min(BEST, classes) + 1), ["also"] * several
     answers = [*(f"class{k}" for k in best), *(f"score{k}" for k in best)]
-    return ["id", "path", "label", *also, "outcome", "reason", "pixels", "orientation", "cmyk", *answers, "margin"]
+    return ["label", *also, "outcome", "reason", "pixels", "orientation", "cmyk", *answers, "margin"]

@@ -8,9 +8,9 @@ from ivit_helpers import cards
 from ivit_helpers.accuracy import figures
 from ivit_helpers.accuracy.alignment import check_alignment
 from ivit_helpers.accuracy.classes import check_classes, class_caveats
-from ivit_helpers.accuracy.flips import read_reference
 from ivit_helpers.accuracy.judging import TOPS, judge_accuracy, judge_least
 from ivit_helpers.accuracy.predictions import Predictions, answers_of
+from ivit_helpers.accuracy.reference import read_reference
 from ivit_helpers.accuracy.statistics import LOST, confident_mistakes, confusion, not_scored, per_class, score, seconds_of
 from ivit_helpers.device import agreed, device_of
 from ivit_helpers.errors import InputError
@@ -108,7 +108,7 @@ def keep(run: AccuracyRun, predictions: Predictions, loaded: Loaded, bad_limit: 
     """
     row = score(predictions)
     run.note(rows=[row])
-    run.table("predictions", predictions.table.assign(set=predictions.set_name))
+    run.long_table("predictions", (piece.assign(set=predictions.set_name) for piece in predictions.pieces()))
     _check_left_aside(run, predictions, row)
     outcomes = sum(getattr(row, outcome) for outcome in OUTCOMES)
     run.check("every image accounted for", outcomes == row.images, f"{outcomes} outcomes for {row.images} images")

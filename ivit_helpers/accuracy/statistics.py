@@ -49,7 +49,7 @@ def score(predictions: Predictions) -> AccuracyRow:
         left_aside_first=listed(predictions.left_aside),
         with_orientation=int((table["orientation"] != 1).sum()),
         cmyk=int(table["cmyk"].sum()),
-        batch_seconds=batches["seconds"].tolist(),
+        batch_seconds=batches["seconds"].round(6).tolist(),
         waited_s=batches["waited"].sum(),
         whole_s=seconds_of(batches),
         **found,
@@ -103,7 +103,7 @@ def not_scored(predictions: Predictions) -> pd.DataFrame:
 
     Synthetic images are not listed for having no label, because none of them has one.
     """
-    left_out = predictions.table[predictions.table["outcome"] != "scored"][["path", "outcome", "reason"]]
+    left_out = predictions.named(predictions.table[predictions.table["outcome"] != "scored"])[["path", "outcome", "reason"]]
     if predictions.set_name == "synthetic":
         left_out = left_out[left_out["outcome"] != "unlabelled"]
     unlabelled = left_out["outcome"] == "unlabelled"

@@ -6,12 +6,13 @@ folder that contains it is not followed, because the images there are read alrea
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ivit_helpers.errors import InputError
 from ivit_helpers.images.aside import SUFFIXES, LeftAside, classified_file
+from ivit_helpers.images.compact import Paths
 from ivit_helpers.images.labelled_images import LabelledImages, named, printable
 from ivit_helpers.paths import DATA
 
@@ -28,11 +29,22 @@ class Tree:
     """All that is below a folder."""
 
     top: Path
-    images: list[Path] = field(default_factory=list)
+    images: Sequence[Path] = ()
     """Files with the suffix of an image, sorted"""
     aside: list[LeftAside] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
     visits: Counter[Identity] = field(default_factory=Counter)
+    _unsorted: list[str] = field(default_factory=list)
+
+    def found_image(self, path: Path) -> None:
+        """Keep a file with the suffix of an image until all are there."""
+        self._unsorted.append(str(path).replace(os.sep, "\0"))  # sorts as the path does: part by part
+
+    def settle(self) -> None:
+        """Sort the images."""
+        self._unsorted.sort()
+        self.images = Paths(Path(text.replace("\0", os.sep)) for text in self._unsorted)
+        self._unsorted = []
 
     def visit(self, folder: Path, own: Identity) -> None:
         """Count a folder. Raises InputError for too many, or too many names of one."""
@@ -58,7 +70,7 @@ def tree(top: Path) -> Tree:
     waiting = [(top, frozenset(map(_identity, (real, *real.parents))))]
     while waiting:
         waiting += _read(*waiting.pop(), found)
-    found.images.sort()
+    found.settle()
     return found
 
 
@@ -99,7 +111,7 @@ def _sort_file(path: Path, entry: "os.DirEntry[str]", found: Tree) -> None:
     is_image = path.suffix.lower() in SUFFIXES
     gone = entry.is_symlink() and not path.exists()  # an image that is missing
     if is_image and (entry.is_file() or gone):
-        found.images.append(path)
+        found.found_image(path)
     elif entry.is_file():
         found.aside.append(classified_file(found.name(path), path))
     elif gone:
@@ -114,8 +126,8 @@ def class_folders(folder: Path, name: str | None = None) -> LabelledImages:
         raise InputError(f"There is no folder {folder}: give class folders, a flat folder with labels=FILE, or parquet or tar files.")
     found = tree(folder)
     names = {path.name: printable(path.name) for path in found.folders if path.parent == folder}
-    inside = [path for path in found.images if path.parent != folder]
-    if not inside:
+    inside = Paths(path for path in found.images if path.parent != folder)
+    if not len(inside):
         raise InputError(f"{folder} holds no class folders with images; expected {folder}/<class>/<image>.png or .jpg.")
     for path in found.images:
         if path.parent == folder:

@@ -13,6 +13,7 @@ from PIL import Image
 from ivit_helpers import paths
 from ivit_helpers.errors import InputError
 from ivit_helpers.images.aside import LeftAside
+from ivit_helpers.images.compact import Paths
 from ivit_helpers.images.regular import open_regular
 from ivit_helpers.images.transform import Picture, read_picture
 
@@ -55,6 +56,10 @@ class LabelledImages:
     torchvision's ImageFolder reads it, which leaves the orientation alone."""
     left_aside: Sequence[LeftAside] = ()
     """What is in the whole set and is not one of its images"""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.paths, Paths):
+            object.__setattr__(self, "paths", Paths(self.paths))
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -24,7 +24,7 @@ MOST_GROUP = 4096 * MIB
 """Declared bytes of a row group's images: pandas may write a whole shard as one group, and hub shards have 0.5 GB"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ParquetCell:
     """An image file in a parquet table's column of {bytes, path}."""
 

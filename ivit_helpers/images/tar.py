@@ -30,7 +30,7 @@ LONG_NUMBER = re.compile(rb"\d{100}")
 """Some of tarfile's patterns take a time that grows with the square of a number's length"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TarMember:
     """An image file in an uncompressed tar file."""
 

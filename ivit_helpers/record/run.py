@@ -4,7 +4,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from html import escape
 from pathlib import Path
@@ -106,12 +106,22 @@ class Run(Generic[R]):
 
     def table(self, name: str, frame: "pd.DataFrame") -> "pd.DataFrame":
         """Keep a table beside the record, as <notebook>_<name>.csv with the run's id in a column; returns it, to be shown."""
-        self._keep_the_folder()
-        file = f"{self.record.notebook}_{name}.csv"
-        content = frame.assign(run=self.record.id).to_csv(index=False).encode("utf-8", "backslashreplace")
-        write_whole(self.folder / file, content)
-        self._name(file, content)
+        self.long_table(name, [frame])
         return frame
+
+    def long_table(self, name: str, pieces: "Iterable[pd.DataFrame]") -> None:
+        """Keep a table that comes in pieces, one at least, which have the same columns."""
+        self._keep_the_folder()
+        file, digest = f"{self.record.notebook}_{name}.csv", hashlib.sha256()
+
+        def lines() -> Iterator[bytes]:
+            for number, piece in enumerate(pieces):
+                text = piece.assign(run=self.record.id).to_csv(index=False, header=not number).encode("utf-8", "backslashreplace")
+                digest.update(text)
+                yield text
+
+        write_whole(self.folder / file, lines())
+        self._name(file, digest.hexdigest())
 
     def keep_until_concluded(self, paths: Iterable[Path]) -> None:
         """Delete these files when the run has reached its conclusion; until then the next run in this folder may go on with them."""
@@ -121,10 +131,10 @@ class Run(Generic[R]):
         """Keep another file beside the record, as <notebook>_<name>."""
         self._keep_the_folder()
         write_whole(self.folder / f"{self.record.notebook}_{name}", content)
-        self._name(f"{self.record.notebook}_{name}", content)
+        self._name(f"{self.record.notebook}_{name}", hashlib.sha256(content).hexdigest())
 
-    def _name(self, file: str, content: bytes) -> None:
-        self.note(tables=self.record.tables | {file: hashlib.sha256(content).hexdigest()})
+    def _name(self, file: str, digest: str) -> None:
+        self.note(tables=self.record.tables | {file: digest})
 
     def finish(self, headline: str) -> "Conclusion":
         """Draw the conclusion; the status follows from the checks."""

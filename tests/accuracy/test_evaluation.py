@@ -80,7 +80,7 @@ def test_answers_are_kept_until_the_conclusion_and_then_the_table_has_them(begin
     found = begun.answers()
     [path] = earlier.journals(begun.run.folder)
     kept = read_journal(path)
-    assert [row["id"] for row in kept.rows] == found.table["id"].tolist()
+    assert [row["id"] for row in kept.rows] == found.named(found.table)["id"].tolist()
     assert kept.by["run"] == begun.run.record.id
     row = accuracy.keep(begun.run, found, begun.loaded)
     assert path.exists(), "the run may still be killed before its conclusion"

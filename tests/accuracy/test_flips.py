@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ivit_helpers.accuracy import flips, other_run, predictions, questions
+from ivit_helpers.accuracy import flips, other_run, predictions, questions, reference
 from ivit_helpers.accuracy.predictions import Predictions, predict
 from ivit_helpers.errors import InputError
 from ivit_helpers.images import folders
@@ -40,9 +40,9 @@ def predicted(answers, margins=None, labels=None, pixels=None):
 @pytest.fixture
 def compare(tmp_path):
     def run(here, there):
-        path = tmp_path / flips.TABLE
+        path = tmp_path / reference.TABLE
         path.write_text(there.table.to_csv(index=False))
-        return flips.compare(here, flips.OtherRun(path, flips.read_predictions(path), AccuracyRecord(started="")))
+        return flips.compare(here, reference.OtherRun(path, reference.read_predictions(path), AccuracyRecord(started="")))
 
     return run
 
@@ -151,18 +151,18 @@ def test_what_is_no_table_of_predictions_is_reported(tmp_path, content, reason):
     path = tmp_path / "x.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=f"is not a table of predictions .*{reason}"):
-        flips.read_predictions(path)
+        reference.read_predictions(path)
 
 
 def test_a_reference_that_is_not_there_is_reported(tmp_path):
     with pytest.raises(InputError, match="there is no file .*accuracy_predictions.csv; give the folder"):
-        flips.find_predictions(str(tmp_path))
+        reference.find_predictions(str(tmp_path))
 
 
 def test_ids_that_look_like_numbers_or_gaps_stay_texts(tmp_path):
     table = predicted([0, 1]).table.assign(id=["007", "NA"], pixels=["00000012", "1e500000"])
-    (tmp_path / flips.TABLE).write_text(table.to_csv(index=False))
-    read = flips.read_predictions(flips.find_predictions(str(tmp_path)))
+    (tmp_path / reference.TABLE).write_text(table.to_csv(index=False))
+    read = reference.read_predictions(reference.find_predictions(str(tmp_path)))
     assert (read["id"].tolist(), read["pixels"].tolist()) == (["007", "NA"], ["00000012", "1e500000"])
 
 
@@ -171,14 +171,14 @@ def digits():
     return folders.digits().drawn(40, 0)
 
 
-def run_of(folder, loaded, found, reference=""):
+def run_of(folder, loaded, found, other=""):
     """A run from predictions to the comparison, as the notebook makes it."""
-    run = start(AccuracyParameters(out=str(folder), reference=str(reference)))
+    run = start(AccuracyParameters(out=str(folder), reference=str(other)))
     questions.begin(run, loaded, found)
     run.note(environment={"device": "a card"})
     predictions = predict(loaded, found, 8)
     questions.keep(run, predictions, loaded)
-    shown = other_run.against(run, predictions, found, loaded, str(reference))
+    shown = other_run.against(run, predictions, found, loaded, str(other))
     run.finish("the key figure")
     return run, {check.name: check.status for check in run.record.checks}, shown._repr_html_()
 
@@ -236,7 +236,7 @@ def changed(folder, **parts):
         (lambda folder: changed(folder, tables={}), "by its SHA-256"),
         (lambda folder: (folder / "accuracy.json").unlink(), "is not a file"),
         (
-            lambda folder: (folder / flips.TABLE).write_text((folder / flips.TABLE).read_text().replace("scored", "scored ")),
+            lambda folder: (folder / reference.TABLE).write_text((folder / reference.TABLE).read_text().replace("scored", "scored ")),
             "by its SHA-256",
         ),
     ],
@@ -244,16 +244,16 @@ def changed(folder, **parts):
 )
 def test_a_reference_is_the_table_of_a_finished_run(tmp_path, tiny, digits, tamper, sentence):
     run_of(tmp_path / "one", tiny, digits)
-    flips.read_reference(str(tmp_path / "one"))
+    reference.read_reference(str(tmp_path / "one"))
     tamper(tmp_path / "one")
     with pytest.raises(InputError, match=sentence):
-        flips.read_reference(str(tmp_path / "one"))
+        reference.read_reference(str(tmp_path / "one"))
 
 
 def test_a_run_is_not_compared_with_itself(tmp_path, tiny, digits):
     run, _, _ = run_of(tmp_path / "one", tiny, digits)
     with pytest.raises(InputError, match="is this very run"):
-        flips.read_reference(str(tmp_path / "one"), run.record.id)
+        reference.read_reference(str(tmp_path / "one"), run.record.id)
     run.close()
     with pytest.raises(InputError, match="is in this run's own folder"):
         start(AccuracyParameters(out=str(tmp_path / "one"), reference=str(tmp_path / "one")))

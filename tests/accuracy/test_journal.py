@@ -40,7 +40,7 @@ def numbers(kept):
 def test_rows_come_back_as_they_were_with_the_key(written):
     kept = read_journal(written)
     assert numbers(kept) == [0, 1, 2, 3, 4, 5]
-    assert kept.rows[1] == row(1, score1=0.1 + 0.2, reason="Bär\n")
+    assert list(kept.rows)[1] == row(1, score1=0.1 + 0.2, reason="Bär\n")
     assert kept.is_of(KEY)
     assert not kept.is_of(KEY | {"seed": 1})
     assert kept.dropped == 0
@@ -123,7 +123,7 @@ def test_two_answers_to_one_image_are_refused(tmp_path):
         with Journal(tmp_path / name, KEY) as journal:
             journal.append([{"number": 0, "class1": answer}])
     with pytest.raises(InputError, match="Two processes answered image 0 differently"):
-        merged([read_journal(tmp_path / name) for name in "ab"], KEY)
+        list(merged([read_journal(tmp_path / name) for name in "ab"], KEY))
 
 
 def test_a_journal_that_cannot_be_written_is_one_sentence(tmp_path):

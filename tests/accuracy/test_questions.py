@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ivit_helpers.accuracy import flips, other_run, predictions, questions, statistics
+from ivit_helpers.accuracy import flips, other_run, predictions, questions, reference, statistics
 from ivit_helpers.accuracy.predictions import predict
 from ivit_helpers.errors import InputError
 from ivit_helpers.images import folders, layouts, transform
@@ -135,19 +135,19 @@ def test_a_reference_that_was_labelled_or_scored_by_another_rule_is_refused(rand
     labels, *_ = labels_for("a", logits)
     write("a", labels, tmp_path / "set")
 
-    def run_of(name, reference=""):
+    def run_of(name, other=""):
         run = start(AccuracyParameters(out=str(tmp_path / name)))
         found = layouts.image_set(AccuracyParameters(data=str(tmp_path / "set"), image_set=name))
         predictions = predict(random_classifier, found, 8)
         questions.keep(run, predictions, random_classifier)
         run.finish("the key figure")
-        return predictions, repr(other_run.against(run, predictions, found, random_classifier, reference))
+        return predictions, repr(other_run.against(run, predictions, found, random_classifier, other))
 
     run_of("imagenet-1k")
     there = tmp_path / "imagenet-1k"
     predictions, said = run_of("a", str(there))
     assert "is a run over imagenet-1k and this one is over a, " in said
-    found = flips.read_reference(str(there))
+    found = reference.read_reference(str(there))
     without_a_set = dataclasses.replace(found, table=found.table.drop(columns="set"))
     with pytest.raises(InputError, match="answers with classes that cannot be answered here"):
         flips.compare(predictions, without_a_set)
@@ -157,7 +157,8 @@ def test_the_margin_is_that_of_the_classes_that_may_be_answered(random_classifie
     labels, *_ = labels_for("a", logits)
     write("a", labels, tmp_path / "set")
     found = layouts.image_set(AccuracyParameters(data=str(tmp_path / "set"), image_set="a"))
-    margins = predict(random_classifier, found, 8).table.set_index("path")["margin"]
+    answered = predict(random_classifier, found, 8)
+    margins = answered.named(answered.table).set_index("path")["margin"]
     for path, margin in margins.items():
         row = logits[int(path[-12:-4]) - 1]
         first, second = (float(row[index]) for index in ranked(row, subset("a"))[:2])
