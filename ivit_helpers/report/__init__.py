@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from ivit_helpers.report.execute import check_sockets, run_notebook
     from ivit_helpers.report.figure import Figure, SideBySide, Together, draw
     from ivit_helpers.report.gallery import Gallery
-    from ivit_helpers.report.key_figures import KeyFigure, key_figures
+    from ivit_helpers.report.key_figure import KeyFigure, key_figures
     from ivit_helpers.report.page import record_in
     from ivit_helpers.report.panels import Panel, PanelColumns, Panels, coloured_patches, heat_map, photograph, scale_of
     from ivit_helpers.report.progress import tell
@@ -23,7 +23,7 @@ __all__ = [
 
 _MODULES = {
     "ending": ["stoppable"], "execute": ["check_sockets", "run_notebook"], "figure": ["Figure", "SideBySide", "Together", "draw"],
-    "gallery": ["Gallery"], "key_figures": ["KeyFigure", "key_figures"], "page": ["record_in"],
+    "gallery": ["Gallery"], "key_figure": ["KeyFigure", "key_figures"], "page": ["record_in"],
     "panels": ["Panel", "PanelColumns", "Panels", "coloured_patches", "heat_map", "photograph", "scale_of"], "progress": ["tell"],
     "session": ["conclude"], "table": ["NOTHING", "Facts", "Sentence", "Table", "facts", "number"], "theme": ["LIGHT", "Theme", "styled"],
 }  # fmt: skip

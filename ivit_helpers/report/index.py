@@ -24,7 +24,7 @@ from ivit_helpers.record import (
     read,
     write_whole,
 )
-from ivit_helpers.report.key_figures import claimed
+from ivit_helpers.report.key_figure import claimed
 from ivit_helpers.report.table import NOTHING
 from ivit_helpers.report.theme import TEMPLATE, style
 from ivit_helpers.report.ticks import said

@@ -15,7 +15,7 @@ from ivit_helpers.errors import ChecksFailed
 from ivit_helpers.record import NOTEBOOKS, SYMBOLS, AnyRecord, Conclusion, question, write_whole
 from ivit_helpers.report.embedded import link, record_in
 from ivit_helpers.report.index import index_root, write_index
-from ivit_helpers.report.key_figures import key_figures
+from ivit_helpers.report.key_figure import key_figures
 from ivit_helpers.report.progress import last_state
 from ivit_helpers.report.table import facts
 from ivit_helpers.report.theme import TEMPLATE, bare, style

@@ -114,7 +114,7 @@ def test_names_that_are_not_utf8_cost_nothing(folder, tiny, tmp_path_factory):
     found = folders.class_folders(folder)
     predictions = predict(tiny, found, 4)
     questions.keep(run, predictions, tiny, bad_limit=2)
-    assert r"1/\xff.jpg" in questions.left_out(run, predictions)._repr_html_()
+    assert r"1/\xff.jpg" in questions.left_out(run, predictions)._repr_html_().replace("<wbr>", "")
     assert r"1/\xe9.jpg" in (run.folder / "accuracy_predictions.csv").read_text()
     assert run.finish("h").record.rows[0].scored == 4
 

@@ -65,6 +65,7 @@ class Lab:
         """Choose "Light" or "Dark" in JupyterLab's settings."""
         self.page.evaluate(THEME, f"JupyterLab {name}")
         self.page.wait_for_function(f"document.body.dataset.jpThemeName === 'JupyterLab {name}'")
+        self.page.wait_for_selector("#jupyterlab-splash", state="detached")  # it covers the page while it fades
 
     @property
     def outputs(self) -> Locator:
