@@ -2,7 +2,6 @@
 
 import torch
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedFormatter, FixedLocator
 from torch import Tensor
 
 from ivit_helpers.record import Answer
@@ -40,8 +39,7 @@ def bars(answers: list[Answer], loaded: Loaded, name: str) -> Figure | Table:
         axes.set_xlim(0, 100)
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
-        axes.yaxis.set_major_locator(FixedLocator(list(places)))
-        axes.yaxis.set_major_formatter(FixedFormatter([shortened(one.name) for one in answers]))
+        axes.set_yticks(list(places), [shortened(one.name) for one in answers])
         axes.set_xlabel("score, %")
         axes.set_ylabel("class")
 

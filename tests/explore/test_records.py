@@ -1,12 +1,15 @@
 """What an explore run leaves is read where runs are read: card, comparison, index and key figures."""
 
+import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from ivit_helpers.card import model_card
-from ivit_helpers.record import read
+from ivit_helpers.explore.scores import bars
+from ivit_helpers.record import Answer, read
 from ivit_helpers.report import key_figures
 from ivit_helpers.report.index import write_index
 from tests.notebook import executed
@@ -49,3 +52,8 @@ def test_a_card_and_a_comparison_can_be_made_of_it(left, tmp_path):
 
 def test_the_index_lists_it(left):
     assert 'href="explored/explore.html"' in write_index(left.parent).read_text()
+
+
+def test_a_bar_says_its_class_and_its_score():
+    shown = bars([Answer(name="nine", score=0.9), Answer(name="a score", score=0.1)], SimpleNamespace(head_is_trained=True), "an image")
+    assert re.findall("<title>([^<]*)", shown._repr_html_()) == ["score, %: 90\nclass: nine", "score, %: 10\nclass: a score"]
