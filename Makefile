@@ -2,7 +2,7 @@
 PYTHON ?= python3
 EXTRAS ?= dev
 ARGS ?=
-# The miniature on a laptop: short, so that the reports take two minutes. With ARGS the notebooks' own defaults hold.
+# The miniature on a laptop: short, so that the reports take two to four minutes. With ARGS the notebooks' own defaults hold.
 SHORT := -p seconds=4
 BIN := .venv/bin
 RIG := .cache/npu-rig
