@@ -13,8 +13,8 @@ from ivit_helpers.report.theme import CARDS_BELOW, styled
 NOTHING = "–"
 LONGEST = 16
 """Letters of a word that stays whole; longer ones, such as paths, are broken anywhere"""
-LETTER, GAP = 7.8, 16.0
-"""Pixels of a letter, and between columns"""
+LETTER, GAP, NARROWEST = 8.0, 16.0, 40.0
+"""Pixels of a letter, between columns, and of a column of short numbers, which output.css sets"""
 LEAST, MOST, LINES = 14, 30, 4
 """Letters on a line of a column of texts, which has about so many lines"""
 PHONE, FEW = 340, 3
@@ -48,7 +48,7 @@ class Table:
 
 def _cards(columns: Sequence[tuple[str, str, list[str]]]) -> str:
     """The class of a table that has cards in place of rows where its columns would be cramped."""
-    needed = sum(GAP + LETTER * _letters(*column) for column in columns)
+    needed = sum(GAP + max(NARROWEST, LETTER * _letters(*column)) for column in columns)
     steps = CARDS_BELOW[:1] if len(columns) <= FEW else CARDS_BELOW
     return f" cards{next((width for width in steps if needed <= width), steps[-1])}" if needed > PHONE else ""
 
