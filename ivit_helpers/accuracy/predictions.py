@@ -5,7 +5,7 @@ Every image has exactly one outcome. No image is replaced by another, and none i
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from ivit_helpers.accuracy.classes import class_indices, readable_classes
 from ivit_helpers.accuracy.columns import Columns, in_pieces
 from ivit_helpers.accuracy.journal import NUMBER
+from ivit_helpers.device import Device
 from ivit_helpers.errors import InputError
 from ivit_helpers.images import AUTO, RULES, Decoded, Label, LabelledImages, LeftAside, batches, printable
 from ivit_helpers.measure import timed
@@ -125,19 +126,26 @@ class CardFailed(InputError):  # noqa: N818  read by people
     """A card that answers no more: it is lost, or out of memory."""
 
 
-def _classify(pixels: Tensor, loaded: Loaded) -> tuple[Tensor, float]:
-    """Logits (B, classes) on the CPU, and the seconds of the forward pass. Raises CardFailed."""
-    out: list[Tensor] = []
-    classifier, device = loaded.classifier, loaded.device
+@contextmanager
+def losing_a_card(device: Device) -> Iterator[None]:
+    """Raise CardFailed where the device does not answer any more; other errors stay what they are."""
     try:
-        on_device = pixels.to(device.torch_device)
-        with device.inference():
-            seconds = timed(lambda: out.append(classifier(on_device)), device)
-        return out[0].float().cpu(), seconds
+        yield
     except Exception as error:
         if not device.is_lost(error):
             raise
         raise CardFailed(f"{device}: {device.explain(error)}") from None
+
+
+def _classify(pixels: Tensor, loaded: Loaded) -> tuple[Tensor, float]:
+    """Logits (B, classes) on the CPU, and the seconds of the forward pass. Raises CardFailed."""
+    out: list[Tensor] = []
+    classifier, device = loaded.classifier, loaded.device
+    with losing_a_card(device):
+        on_device = pixels.to(device.torch_device)
+        with device.inference():
+            seconds = timed(lambda: out.append(classifier(on_device)), device)
+        return out[0].float().cpu(), seconds
 
 
 def answered(

@@ -12,7 +12,7 @@ from ivit_helpers.accuracy.classes import name_classes
 from ivit_helpers.accuracy.earlier import journal_path, read_before, unanswered
 from ivit_helpers.accuracy.journal import Journal
 from ivit_helpers.accuracy.key import differences, key_of
-from ivit_helpers.accuracy.predictions import CardFailed, answered
+from ivit_helpers.accuracy.predictions import answered, losing_a_card
 from ivit_helpers.device import device_of, select
 from ivit_helpers.errors import InputError, describe_error
 from ivit_helpers.images import LabelledImages, image_set
@@ -64,12 +64,8 @@ def work(place: cards.Place, told: Any) -> None:
     asked = AccuracyParameters(**told["parameters"])
     wanted = told["devices"][place.local_rank] if told["devices"] else device_of(asked.device, place.local_rank)
     accelerator = select(wanted)
-    try:
+    with losing_a_card(accelerator):
         loaded = weights.load(weights.find(asked.model, asked.head), accelerator, accelerator.dtype(asked.dtype), asked.verify)
-    except Exception as error:
-        if not accelerator.is_lost(error):
-            raise
-        raise CardFailed(f"{accelerator}: {accelerator.explain(error)}") from None
     images = image_set(asked)
     loaded = name_classes(asked, loaded, images)
     changed = differences(told["key"], key_of(loaded, images))
