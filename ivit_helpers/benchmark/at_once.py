@@ -154,7 +154,6 @@ def caption(found: CardsAtOnce, shared_cpu: bool) -> str:
     """Why cards lose to each other, as far as it was seen."""
     if shared_cpu:
         return SHARED_CPU
-    waits_alone = found.alone_host_ms is not None and found.alone_host_ms >= 0.9 * (found.alone_device_ms or 0)
-    if waits_alone or found.cards[0].waits:
-        return f"Who waits: {WAITS_ALONE if waits_alone else WAITS_NOW}"
+    if found.first_waits_alone or found.cards[0].waits:
+        return f"Who waits: {WAITS_ALONE if found.first_waits_alone else WAITS_NOW}"
     return "Who waits: the host waits for the first card, so what it loses is not lost in launching"

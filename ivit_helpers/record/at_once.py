@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from ivit_helpers.record.rows import Part
+from ivit_helpers.record.rows import Part, waits_for_host
 
 
 class Estimate(Part):
@@ -29,7 +29,7 @@ class CardAtOnce(Part):
     @property
     def waits(self) -> bool:
         """Whether this card waits for the host that launches its work."""
-        return self.host_ms is not None and self.device_ms is not None and self.host_ms >= 0.9 * self.device_ms
+        return waits_for_host(self.host_ms, self.device_ms)
 
 
 class CardsAtOnce(Part):
@@ -48,3 +48,8 @@ class CardsAtOnce(Part):
     kept_by_first: Estimate = Field(description="speed of the first card among the others over its speed alone, 0 to 1")
     scaling_efficiency: Estimate = Field(description="images_per_s over that of as many cards like the first alone, 0 to 1")
     windows: int = Field(description="of each kind")
+
+    @property
+    def first_waits_alone(self) -> bool:
+        """Whether the first card waits for its host even while the others do nothing."""
+        return waits_for_host(self.alone_host_ms, self.alone_device_ms)

@@ -35,6 +35,11 @@ class Part(BaseModel):
         return plain(value)
 
 
+def waits_for_host(host_ms: float | None, device_ms: float | None) -> bool:
+    """Whether a device was idle almost as soon as the last launch had returned; False where that was not measured."""
+    return host_ms is not None and device_ms is not None and host_ms >= 0.9 * device_ms
+
+
 class Check(Part):
     """One question with a yes or no answer."""
 
@@ -155,7 +160,7 @@ class TimingRow(Part):
     @property
     def is_launch_bound(self) -> bool:
         """Whether the device was idle almost as soon as the last launch had returned: it waits for the host."""
-        return self.host_ms is not None and self.device_ms is not None and self.host_ms >= 0.9 * self.device_ms
+        return waits_for_host(self.host_ms, self.device_ms)
 
 
 class Limits(Part):
