@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from ivit_helpers.device.cpu_operators import LOW_PRECISION, mlp, multiplies_natively, rms_norm
 from ivit_helpers.device.device import Device
 
 _PRODUCTS = frozenset({F.linear, F.conv2d, F.scaled_dot_product_attention, torch.matmul, torch.bmm, Tensor.matmul, Tensor.__matmul__})
-_LOW_PRECISION = frozenset({torch.bfloat16, torch.float16})
 
 
 class WideProducts(TorchFunctionMode):
@@ -31,22 +31,14 @@ class WideProducts(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func not in _PRODUCTS or args[0].dtype not in _LOW_PRECISION or args[0].device.type != "cpu":
+        if func not in _PRODUCTS or args[0].dtype not in LOW_PRECISION or args[0].device.type != "cpu":
             return func(*args, **kwargs)
 
         def wide(value: Any) -> Any:
-            return value.float() if isinstance(value, Tensor) and value.dtype in _LOW_PRECISION else value
+            return value.float() if isinstance(value, Tensor) and value.dtype in LOW_PRECISION else value
 
         result = func(*map(wide, args), **{name: wide(value) for name, value in kwargs.items()})
         return result.to(args[0].dtype)
-
-
-def multiplies_natively(dtype: torch.dtype) -> bool:
-    """Whether this CPU has matrix instructions for a dtype; it may lack the 16-bit ones."""
-    if dtype not in _LOW_PRECISION:
-        return True
-    supported = "_is_mkldnn_bf16_supported" if dtype == torch.bfloat16 else "_is_mkldnn_fp16_supported"
-    return bool(getattr(torch.ops.mkldnn, supported)())
 
 
 def host_peak() -> int | None:
@@ -107,6 +99,10 @@ class CPU(Device):
 
     def supports(self, dtype: torch.dtype) -> bool:
         return True
+
+    def fused_operators(self) -> dict[str, Callable[..., Tensor]]:
+        found = super().fused_operators() | {"rms_norm": rms_norm}
+        return found | {"mlp": mlp} if any(map(self.multiplies, LOW_PRECISION)) else found
 
     def available_memory(self) -> int:
         return psutil.virtual_memory().available

@@ -38,6 +38,11 @@ def torch_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v)
 
 
+def three_launches(x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, gelu: Callable[[Tensor], Tensor]) -> Tensor:
+    """A linear, a GELU and a linear; arguments as in `model.Kernels.mlp`."""
+    return F.linear(gelu(F.linear(x, weight1, bias1)), weight2, bias2)
+
+
 @dataclass(frozen=True)
 class Device:
     """One accelerator, or the CPU. The methods here serve any accelerator that torch has a device module for."""

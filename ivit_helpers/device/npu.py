@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from ivit_helpers.device import npu_smi
-from ivit_helpers.device.device import Device, torch_attention
-from ivit_helpers.device.npu_mlp import FusedMLP, three_launches
+from ivit_helpers.device.device import Device, three_launches, torch_attention
+from ivit_helpers.device.npu_mlp import FusedMLP
 
 SET_ENV = "source /usr/local/Ascend/ascend-toolkit/set_env.sh (newer: /usr/local/Ascend/cann/set_env.sh)"
 CANN_HOMES = ("/usr/local/Ascend/ascend-toolkit/latest", "/usr/local/Ascend/cann")

@@ -13,14 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-
-def three_launches(x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, gelu: Callable[[Tensor], Tensor]) -> Tensor:
-    """The same as a linear, a GELU and a linear; arguments as in `model.Kernels.mlp`."""
-    return F.linear(gelu(F.linear(x, weight1, bias1)), weight2, bias2)
+from ivit_helpers.device.device import three_launches
 
 
 class FusedMLP:

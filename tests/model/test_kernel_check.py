@@ -21,7 +21,8 @@ def broken(**parts):
 def test_this_machines_fused_kernels_are_trusted(cpu, dtype):
     chosen, verdicts = kernel_check.trusted_kernels(SMALL, cpu, dtype)
     assert chosen.name == "fused"
-    assert [verdict.kernel for verdict in verdicts] == ["rms_norm", "gelu", "attention", "add_scaled"]
+    assert [verdict.kernel for verdict in verdicts][:4] == ["rms_norm", "gelu", "attention", "add_scaled"]
+    assert ("mlp" in [verdict.kernel for verdict in verdicts]) == (cpu.multiplies(torch.bfloat16) or cpu.multiplies(torch.float16))
     assert all(0 < verdict.error <= verdict.allowed for verdict in verdicts)
 
 

@@ -2,8 +2,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ivit_helpers.device import cpu
-from ivit_helpers.model import kernels
+from ivit_helpers.device import cpu as cpu_device
+from ivit_helpers.device import host
+from ivit_helpers.measure import audited
+from ivit_helpers.model import kernels, rounding
 from tests.builders import FUSED
 
 
@@ -33,8 +35,39 @@ def test_wide_products_on_the_cpu_round_once(dtype):
     generator = torch.Generator().manual_seed(0)
     x, weight, bias = (torch.randn(*shape, generator=generator).to(dtype) for shape in [(4, 64), (8, 64), (8,)])
     exact = F.linear(x.double(), weight.double(), bias.double())
-    with cpu.WideProducts():
+    with cpu_device.WideProducts():
         found = F.linear(x, weight, bias)
         product = x @ weight.T
     assert found.dtype == product.dtype == dtype
     torch.testing.assert_close(found.double(), exact, rtol=torch.finfo(dtype).eps, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64], ids=str)
+def test_the_cpus_norm_reads_columns_of_a_wider_tensor_leaves_them_alone_and_takes_a_token_of_zeros(cpu, dtype):
+    generator = torch.Generator().manual_seed(0)
+    wider = torch.randn(2, 5, 3 * 64, generator=generator).to(dtype)
+    wider[0, 1] = 0
+    weight, before = (1 + 0.1 * torch.randn(64, generator=generator)).to(dtype), wider.clone()
+    keys = wider.chunk(3, dim=-1)[1]
+    exact = kernels.plain_rms_norm(keys.double(), weight.double(), 1e-6)
+    with cpu.inference():
+        found = FUSED.rms_norm(keys, weight, 1e-6)
+    assert torch.equal(wider, before)
+    assert (found.dtype, found.shape, found[0, 1].abs().max()) == (dtype, keys.shape, 0)
+    usual = rounding.relative_error(kernels.plain_rms_norm(keys, weight, 1e-6), exact)
+    assert rounding.relative_error(found, exact) <= 1.1 * usual + 1e-15
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_the_cpus_mlp_in_two_operators_rounds_no_worse_than_three(dtype):
+    this = host()
+    if not this.multiplies(dtype):
+        pytest.skip(f"this CPU has no matrix instructions for {dtype}")
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(2, 17, 64), (256, 64), (256,), (64, 256), (64,)]
+    given = [torch.randn(*shape, generator=generator).div(shape[-1] ** 0.5).to(dtype) for shape in shapes]
+    exact = kernels.plain_mlp(*(part.double() for part in given), F.gelu)
+    with this.inference():
+        assert audited(lambda: FUSED.mlp(*given, F.gelu), this).calls == {("mkldnn::_linear_pointwise", "cpu"): 2}
+        errors = [rounding.relative_error(run(*given, F.gelu), exact) for run in (FUSED.mlp, kernels.plain_mlp)]
+    assert errors[0] <= 1.1 * errors[1]

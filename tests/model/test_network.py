@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
+from ivit_helpers.device import Device
 from ivit_helpers.errors import InputError
 from ivit_helpers.measure import audited, peer
-from ivit_helpers.model import rounding
+from ivit_helpers.model import PLAIN, rounding
 from ivit_helpers.model.network import SHAPES, ClassificationHead, InternViT, InternViTConfig
 from tests.builders import FUSED, SMALL, randomised
 
@@ -62,9 +65,10 @@ def test_normalising_the_key_with_the_querys_weight_changes_the_answer():
         assert rounding.relative_error(other(pixels), network(pixels)) > 1e-4
 
 
-def test_a_block_with_fused_kernels_is_twelve_launches_and_copies_nothing(cpu, small_network):
-    """Four norms, four linears, attention, GELU, and two residuals with their layer scale."""
-    block = small_network.sharing_weights(FUSED).encoder.layers[0]
+def test_a_block_with_an_accelerators_fused_kernels_is_twelve_launches_and_copies_nothing(cpu, small_network):
+    """Four norms, four linears, attention, GELU, and two residuals with their layer scale. (The CPU has others of its own.)"""
+    kernels = replace(PLAIN, **Device.fused_operators(cpu))
+    block = small_network.sharing_weights(kernels).encoder.layers[0]
     tokens = torch.randn(1, SMALL.tokens, SMALL.hidden_size)
     with cpu.inference():
         calls = audited(lambda: block(tokens), cpu).calls

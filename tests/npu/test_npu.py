@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from ivit_helpers.accuracy import predictions, statistics
 from ivit_helpers.benchmark import frontier
-from ivit_helpers.device import device, environment, npu_mlp
+from ivit_helpers.device import device, environment
 from ivit_helpers.device.selection import select
 from ivit_helpers.images import folders, transform
 from ivit_helpers.measure import fidelity, samples, timing
@@ -161,7 +161,7 @@ SIXTEEN = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=
 def test_a_fused_mlp_whose_gelu_is_the_tanh_form_is_refused_by_name_and_three_launches_are_used(loaded, monkeypatch, dtype):
     monkeypatch.setenv("NPU_RIG_TANH", "npu::npu_ffn")
     model = loaded(dtype)
-    assert (model.network.kernels.name, model.network.kernels.mlp) == ("fused", npu_mlp.three_launches)
+    assert (model.network.kernels.name, model.network.kernels.mlp) == ("fused", device.three_launches)
     [verdict] = [verdict for verdict in model.kernel_verdicts if verdict.instead_of]
     assert verdict.kernel == "mlp"
     assert re.fullmatch(r"its numbers are wrong; relative error [56]\.\de-02, limit \d\.\de-0[34]", verdict.instead_of)
