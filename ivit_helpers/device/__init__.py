@@ -11,7 +11,7 @@ from ivit_helpers.device.several import Several, agreed, cores, device_of, named
 
 if TYPE_CHECKING:
     from ivit_helpers.device.cpu import host, host_peak, reset_host_peak, return_freed_memory
-    from ivit_helpers.device.device import Device, dtype_name, is_out_of_memory
+    from ivit_helpers.device.device import Device, dtype_name, is_out_of_memory, three_launches
     from ivit_helpers.device.environment import describe
     from ivit_helpers.device.graphs import Compiled, Graphed, Prepared, replays
 
@@ -19,11 +19,11 @@ __all__ = [
     "Compiled", "Device", "Graphed", "Prepared", "Several", "agreed", "batch_environment", "cores", "describe", "device_of", "dtype_name",
     "host", "host_peak",
     "is_out_of_memory", "kind_named", "may_be_wanted", "may_start_a_driver", "named_devices", "read_devices", "replays", "reset_host_peak",
-    "return_freed_memory", "select",
+    "return_freed_memory", "select", "three_launches",
 ]  # fmt: skip
 
 _NEEDS_TORCH = {
-    "Device": "device", "dtype_name": "device", "is_out_of_memory": "device", "describe": "environment",
+    "Device": "device", "dtype_name": "device", "is_out_of_memory": "device", "three_launches": "device", "describe": "environment",
     "host": "cpu", "host_peak": "cpu", "reset_host_peak": "cpu", "return_freed_memory": "cpu",
     "Compiled": "graphs", "Graphed": "graphs", "Prepared": "graphs", "replays": "graphs",
 }  # fmt: skip

@@ -1,7 +1,7 @@
 """What a CPU computes faster in another way than by torch's own operator of that name.
 
-The norm: torch has no kernel for it here, `F.rms_norm` is seven passes over the tokens, some of them in float32. It has one for a batch
-norm by given statistics, which is the same arithmetic where every token is a channel and its mean is zero.
+The norm: torch has no kernel for it here, `F.rms_norm` is six passes over the tokens, most of them in float32. It has one for a batch
+norm by given statistics, which is the same arithmetic where every token is a channel and its mean is zero: four passes in all.
 
 The MLP: oneDNN adds the bias and applies the GELU while a product's result is still in registers. torch's own linear fills the result
 with the bias first, and a GELU after it reads and writes the widest tensor of the block once more.

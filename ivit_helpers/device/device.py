@@ -39,7 +39,7 @@ def torch_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def three_launches(x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, gelu: Callable[[Tensor], Tensor]) -> Tensor:
-    """A linear, a GELU and a linear; arguments as in `model.Kernels.mlp`."""
+    """A linear, a GELU and a linear, each a launch where its operator is one; arguments as in `model.Kernels.mlp`."""
     return F.linear(gelu(F.linear(x, weight1, bias1)), weight2, bias2)
 
 

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ivit_helpers.device import Device
+from ivit_helpers.device import Device, three_launches
 
 
 @dataclass(frozen=True)
@@ -60,12 +59,7 @@ def plain_add_scaled(x: Tensor, update: Tensor, scale: Tensor) -> Tensor:
     return x + update * scale
 
 
-def plain_mlp(x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, gelu: Callable[[Tensor], Tensor]) -> Tensor:
-    """A linear, a GELU and a linear, each a launch where its operator is one."""
-    return F.linear(gelu(F.linear(x, weight1, bias1)), weight2, bias2)
-
-
-PLAIN = Kernels("plain", plain_rms_norm, plain_gelu, plain_attention, plain_add_scaled, plain_mlp)
+PLAIN = Kernels("plain", plain_rms_norm, plain_gelu, plain_attention, plain_add_scaled, three_launches)
 
 
 def fused(device: Device) -> Kernels:

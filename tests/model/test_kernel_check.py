@@ -37,8 +37,8 @@ def test_this_machines_fused_kernels_are_trusted(cpu, dtype):
         ("attention", lambda q, k, v: torch.full_like(q, float("nan"))),
         ("add_scaled", lambda x, update, scale: x + update),
         ("add_scaled", lambda x, update, scale: x * scale + update),
-        ("mlp", lambda *given: kernels.plain_mlp(*given[:-1], lambda x: F.gelu(x.float(), approximate="tanh").to(x.dtype))),
-        ("mlp", lambda x, w1, b1, w2, b2, gelu: kernels.plain_mlp(x, w1, b1 * 0, w2, b2, gelu)),
+        ("mlp", lambda *given: kernels.PLAIN.mlp(*given[:-1], lambda x: F.gelu(x.float(), approximate="tanh").to(x.dtype))),
+        ("mlp", lambda x, w1, b1, w2, b2, gelu: kernels.PLAIN.mlp(x, w1, b1 * 0, w2, b2, gelu)),
     ],
     ids=[
         "tanh gelu",
@@ -63,7 +63,7 @@ def test_a_wrong_kernel_is_refused_with_its_error_and_only_that_one(cpu, monkeyp
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_an_mlp_in_one_launch_is_trusted_where_its_gelu_is_exact_and_its_activations_are_wide(cpu, monkeypatch, dtype):
     def exact(x, weight1, bias1, weight2, bias2, _gelu):
-        wide = kernels.plain_mlp(*(part.float() for part in (x, weight1, bias1, weight2, bias2)), F.gelu)
+        wide = kernels.PLAIN.mlp(*(part.float() for part in (x, weight1, bias1, weight2, bias2)), F.gelu)
         return wide.to(x.dtype)
 
     monkeypatch.setattr(kernel_check, "fused", broken(mlp=exact))

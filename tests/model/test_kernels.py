@@ -3,7 +3,6 @@ import torch
 import torch.nn.functional as F
 
 from ivit_helpers.device import cpu as cpu_device
-from ivit_helpers.device import host
 from ivit_helpers.measure import audited
 from ivit_helpers.model import kernels, rounding
 from tests.builders import FUSED
@@ -59,15 +58,14 @@ def test_the_cpus_norm_reads_columns_of_a_wider_tensor_leaves_them_alone_and_tak
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_the_cpus_mlp_in_two_operators_rounds_no_worse_than_three(dtype):
-    this = host()
-    if not this.multiplies(dtype):
+def test_the_cpus_mlp_in_two_operators_rounds_no_worse_than_three(cpu, dtype):
+    if not cpu.multiplies(dtype):
         pytest.skip(f"this CPU has no matrix instructions for {dtype}")
     generator = torch.Generator().manual_seed(0)
     shapes = [(2, 17, 64), (256, 64), (256,), (64, 256), (64,)]
     given = [torch.randn(*shape, generator=generator).div(shape[-1] ** 0.5).to(dtype) for shape in shapes]
-    exact = kernels.plain_mlp(*(part.double() for part in given), F.gelu)
-    with this.inference():
-        assert audited(lambda: FUSED.mlp(*given, F.gelu), this).calls == {("mkldnn::_linear_pointwise", "cpu"): 2}
-        errors = [rounding.relative_error(run(*given, F.gelu), exact) for run in (FUSED.mlp, kernels.plain_mlp)]
+    exact = kernels.PLAIN.mlp(*(part.double() for part in given), F.gelu)
+    with cpu.inference():
+        assert audited(lambda: FUSED.mlp(*given, F.gelu), cpu).calls == {("mkldnn::_linear_pointwise", "cpu"): 2}
+        errors = [rounding.relative_error(run(*given, F.gelu), exact) for run in (FUSED.mlp, kernels.PLAIN.mlp)]
     assert errors[0] <= 1.1 * errors[1]

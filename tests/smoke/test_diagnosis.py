@@ -22,7 +22,7 @@ def failing(cpu, model_folder):
             return kernels.plain_gelu(x)
 
         loaded = loading.load(checkpoint.find(str(model_folder)), cpu, dtype)
-        return replace(loaded, network=loaded.network.sharing_weights(replace(FUSED, gelu=gelu, mlp=kernels.plain_mlp)))
+        return replace(loaded, network=loaded.network.sharing_weights(replace(FUSED, gelu=gelu, mlp=kernels.PLAIN.mlp)))
 
     return make
 
