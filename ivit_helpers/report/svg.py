@@ -83,8 +83,8 @@ def dots(axes: Axes, collection: PathCollection, number: int | None, height: flo
     colours = collection.get_facecolor()
     colour = to_hex(colours[0]) if len(colours) else "#000000"
     path = "".join(f"M{x:g} {height - y:g}h0" for x, y in places)
-    style = f"stroke: {colour}; stroke-width: {size:.1f}; stroke-linecap: round; stroke-opacity: {collection.get_alpha() or 1:g}"
-    return f'<path class="{"" if number is None else f"s{number}"}" d="{path}" style="{style}"/>'
+    line = f"stroke: {colour}; stroke-width: {size:.1f}; stroke-linecap: round; stroke-opacity: {collection.get_alpha() or 1:g}"
+    return f'<path class="{"" if number is None else f"s{number}"}" d="{path}" style="fill: none; {line}"/>'
 
 
 def cells(points: Sequence[Point]) -> str:

@@ -169,6 +169,12 @@ def test_a_picture_of_very_many_values_stays_small(plot, least):
     assert least < len(html) < 120_000
 
 
+def test_very_many_dots_have_the_colour_of_their_series_and_no_fill_of_black():
+    html = draw(lambda axes, theme: axes.scatter(*RANDOM, color=theme.series[2], label="dots"), "t", "a")
+    [dots] = [path for path in tagged(parsed(html), "path") if path.get("d", "").endswith("h0")]
+    assert dots.get("style").startswith("fill: none; stroke: var(--plot-")
+
+
 @pytest.mark.parametrize(("low", "high"), [(4e-7, 6e-7), (1e-7, 1e-3), (20, 90), (1, 1e6), (3, 5)])
 def test_a_logarithmic_axis_has_a_few_ticks_that_can_be_read(low, high):
     def plot(axes, theme):
