@@ -27,15 +27,21 @@ MOST = 120_000
 """Milliseconds that JupyterLab may take to open on a busy machine"""
 
 
-@pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
-    """Chromium without a window."""
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The program; whatever needs it is skipped where it is not."""
     if CHROMIUM is None:
         pytest.skip("needs Chromium, which is not on this machine: apt-get install chromium")
+    return CHROMIUM
+
+
+@pytest.fixture(scope="package")
+def browser(chromium: str) -> Iterator[Browser]:
+    """Chromium without a window."""
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield chromium
-        chromium.close()
+        started = playwright.chromium.launch(executable_path=chromium)
+        yield started
+        started.close()
 
 
 @pytest.fixture(scope="package")

@@ -13,8 +13,9 @@ SCHEMES = ("light", "dark")
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="package")
-def pages(browser, report):
+@pytest.fixture(scope="session")
+def pages(chromium, report):
+    """Made once in a process, also where it runs other tests between those of this folder."""
     return made.make(report)
 
 
