@@ -14,27 +14,23 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from ivit_helpers import cards
+from ivit_helpers.cards.place import place as this_place
 from ivit_helpers.errors import InputError, Stopped
-from ivit_helpers.record import (
+from ivit_helpers.record.folder import RunFolder, check_folder
+from ivit_helpers.record.parameters import (
     MODEL_NOTEBOOKS,
-    SYMBOLS,
     AnyParameters,
-    AnyRecord,
     CompareParameters,
     Parameters,
-    RunFolder,
-    check_folder,
     described,
-    json_schema,
     parse,
     share_out,
     validate,
-    write_whole,
 )
+from ivit_helpers.record.record import SYMBOLS, AnyRecord, json_schema, write_whole
 
 if TYPE_CHECKING:
-    from ivit_helpers.card import Language
+    from ivit_helpers.card.texts import Language
 
 # What needs torch, papermill or matplotlib is imported where it is used: a mistyped parameter is reported without it.
 
@@ -85,10 +81,18 @@ def _open_closed_streams() -> None:
 @click.version_option(package_name="ivit-helpers")
 def main() -> None:
     """Smoke, benchmark, accuracy and explore reports for InternViT on this machine's accelerator."""
-    os.environ.pop("MPLBACKEND", None)  # figures are drawn without a window, and an unknown name would end matplotlib's import
+    os.environ.pop(
+        "MPLBACKEND", None
+    )  # figures are drawn without a window, and an unknown name would end matplotlib's import
     _open_closed_streams()
     if not _is_somewhere():
-        _refuse([InputError("The current folder was deleted, and libraries cannot be loaded from there: change to another folder.")])
+        _refuse(
+            [
+                InputError(
+                    "The current folder was deleted, and libraries cannot be loaded from there: change to another folder."
+                )
+            ]
+        )
     for stream in (sys.stdout, sys.stderr):  # what the terminal's encoding lacks must not end a run
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -96,9 +100,16 @@ def main() -> None:
 
 @main.command(epilog=_epilog())
 @click.argument("notebooks", nargs=-1, type=click.Choice(ALL), metavar=" ".join(f"[{name}]" for name in ALL))
-@click.option("-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated.")
+@click.option(
+    "-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. [reports/<UTC time>-<model>-<device>]")
-@click.option("--cell-timeout", type=click.IntRange(1), metavar="SECONDS", help="Stop a cell that takes longer. [hours, by the work]")
+@click.option(
+    "--cell-timeout",
+    type=click.IntRange(1),
+    metavar="SECONDS",
+    help="Stop a cell that takes longer. [hours, by the work]",
+)
 def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, cell_timeout: int | None) -> None:
     """Run notebooks (all four when none is named) and leave HTML reports.
 
@@ -134,7 +145,7 @@ def _with_out(given: dict[str, str], out: Path | None) -> dict[str, str]:
 
 def _is_one_of_several(names: Sequence[str]) -> bool:
     """Whether this process was one that a user's torchrun had started beside the first, which makes the report; then its share is done."""
-    place = cards.place()
+    place = this_place()
     if place is None:
         return False
     sharing = [name for name in names if name in SHARED]
@@ -145,13 +156,15 @@ def _is_one_of_several(names: Sequence[str]) -> bool:
         )
     if place.rank:
         for name in sharing:
-            import_module(f"ivit_helpers.{name}").join(place)
+            import_module(f"ivit_helpers.{name}.worker").join(place)
     return place.rank > 0
 
 
 def _run(chosen: Mapping[str, AnyParameters], folder: RunFolder, limits: Mapping[str, int]) -> int:
     """Run notebooks one after another in their folder, and close it; returns the exit code. limits: seconds of one cell of each."""
-    from ivit_helpers.report import run_notebook, stoppable, tell
+    from ivit_helpers.report.ending import stoppable
+    from ivit_helpers.report.execute import run_notebook
+    from ivit_helpers.report.progress import tell
 
     if folder.set_aside:
         click.echo(f"What an earlier run left in {folder.path} is now in {folder.set_aside}.", err=True)
@@ -176,7 +189,9 @@ def _run(chosen: Mapping[str, AnyParameters], folder: RunFolder, limits: Mapping
 
 @main.command()
 @click.argument("notebooks", nargs=-1, type=click.Choice(ALL), metavar=" ".join(f"[{name}]" for name in ALL))
-@click.option("-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated.")
+@click.option(
+    "-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated."
+)
 def check(notebooks: tuple[str, ...], given: tuple[str, ...]) -> None:
     """Say what device a run would use, and everything that would keep it from running; nothing is loaded.
 
@@ -184,7 +199,9 @@ def check(notebooks: tuple[str, ...], given: tuple[str, ...]) -> None:
     """
     try:
         pairs = parse(given)
-        names = notebooks or [name for name in ALL if pairs.keys() <= MODEL_NOTEBOOKS[name].model_fields.keys()][:1] or ALL
+        names = (
+            notebooks or [name for name in ALL if pairs.keys() <= MODEL_NOTEBOOKS[name].model_fields.keys()][:1] or ALL
+        )
         chosen = share_out(names, pairs)
     except InputError as error:
         _refuse([error])
@@ -208,7 +225,9 @@ def _print(text: str) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())  # else Python tries once more at its end, and complains
         os.close(nowhere)
-        raise InputError(f"What was asked for cannot be printed ({error.strerror}): make room, or print it elsewhere.") from None
+        raise InputError(
+            f"What was asked for cannot be printed ({error.strerror}): make room, or print it elsewhere."
+        ) from None
 
 
 def _refuse(problems: Sequence[InputError]) -> NoReturn:
@@ -247,7 +266,7 @@ def card(runs: tuple[str, ...], language: "Language", out: Path | None) -> None:
 
     A RUN is a run's folder, its record (.json) or its page (.html). Exit codes: 0 written, 2 bad input.
     """
-    from ivit_helpers.card import model_card
+    from ivit_helpers.card.card import model_card
 
     try:
         written = model_card(runs, language)
@@ -270,7 +289,7 @@ def schema() -> None:
 
 def _examined(chosen: Mapping[str, Parameters]) -> tuple[list[InputError], dict[str, int]]:
     """What is wrong with what the parameters name, and how many images each notebook has to classify. Reads no weights and no pixels."""
-    from ivit_helpers import weights
+    from ivit_helpers.weights import checkpoint
 
     problems: list[InputError] = []
     images = dict.fromkeys(chosen, 0)
@@ -282,7 +301,7 @@ def _examined(chosen: Mapping[str, Parameters]) -> tuple[list[InputError], dict[
             problems.append(error)
 
     for names in dict.fromkeys((given.model, getattr(given, "head", "")) for given in chosen.values()):
-        ask("", partial(weights.check, *names))
+        ask("", partial(checkpoint.check, *names))
     for name, given in chosen.items():
         ask("", partial(check_folder, given))
         ask(name, partial(import_module(f"ivit_helpers.{name}").check_inputs, given))
@@ -294,11 +313,11 @@ def _check_device(chosen: Mapping[str, Parameters]) -> None:
 
     chosen: the parameters of all notebooks of the run, which share model, device and dtype; some may take several devices.
     """
-    from ivit_helpers import device
+    from ivit_helpers.device import selection
 
     name = next((name for name, given in chosen.items() if _devices(given)), next(iter(chosen)))
     given = chosen[name]
-    if not device.may_start_a_driver(given.device, _devices(given)):
+    if not selection.may_start_a_driver(given.device, _devices(given)):
         _select(given)
         return
     if _devices(given):
@@ -306,7 +325,9 @@ def _check_device(chosen: Mapping[str, Parameters]) -> None:
     else:
         name, asked = ALL[0], {"model": given.model, "device": given.device, "dtype": given.dtype}
     words = [f"-p{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in asked.items()]
-    done = subprocess.run([sys.executable, "-m", "ivit_helpers", "check", name, *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "ivit_helpers", "check", name, *words], capture_output=True, text=True, check=False
+    )
     if done.returncode == BAD_INPUT:
         raise InputError(done.stderr.strip().splitlines()[-1].removeprefix("ivit: "))
     if done.returncode:
@@ -321,20 +342,21 @@ def _devices(given: Parameters) -> str:
 
 
 def _check_sockets() -> None:
-    from ivit_helpers.report import check_sockets
+    from ivit_helpers.report.execute import check_sockets
 
     check_sockets()
 
 
 def _select(given: Parameters) -> str:
     """The device that a run would use, named, after all that can be asked of it without loading anything."""
-    from ivit_helpers import device, weights
+    from ivit_helpers.device import device, selection, several
+    from ivit_helpers.weights import checkpoint, hub, loading
 
-    chosen = device.select(given.device, _devices(given))
+    chosen = selection.select(given.device, _devices(given))
     dtype = chosen.dtype(given.dtype)
-    if not weights.is_hub_id(given.model):  # what is not here yet is measured once it is
-        weights.check_memory(weights.find(given.model), chosen, dtype)
-    others = device.named_devices(_devices(given), given.device)[1:] if _devices(given) else ()
+    if not hub.is_hub_id(given.model):  # what is not here yet is measured once it is
+        loading.check_memory(checkpoint.find(given.model), chosen, dtype)
+    others = several.named_devices(_devices(given), given.device)[1:] if _devices(given) else ()
     return f"{chosen}, {device.dtype_name(dtype)}{', and ' if others else ''}{', '.join(others)}"
 
 

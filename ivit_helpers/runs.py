@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ivit_helpers.errors import InputError
 from ivit_helpers.paths import printable
-from ivit_helpers.record import MODEL_NOTEBOOKS, AnyRecord, CompareRecord, ModelRecord, read
-from ivit_helpers.report import record_in
+from ivit_helpers.record.parameters import MODEL_NOTEBOOKS
+from ivit_helpers.record.record import AnyRecord, CompareRecord, ModelRecord, read
+from ivit_helpers.report.page import record_in
 
 NAMES = " or ".join([", ".join(list(MODEL_NOTEBOOKS)[:-1]), list(MODEL_NOTEBOOKS)[-1]])
 ADVICE = "give a run's folder, its record (.json) or its page (.html)"
@@ -45,7 +46,11 @@ def _path(given: str) -> Path:
     try:
         path = Path(given).expanduser()
         found = path.exists()
-    except (OSError, RuntimeError, ValueError) as error:  # too long a name, an unknown user's home, a loop of links, a NUL
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:  # too long a name, an unknown user's home, a loop of links, a NUL
         raise InputError(f"{printable(given)!r} is not a path of this machine ({error}): {ADVICE}.") from None
     if not given or not found:
         raise InputError(f"There is no run {printable(given)!r}: {ADVICE}.")

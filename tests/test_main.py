@@ -31,7 +31,9 @@ def test_the_device_that_a_run_would_use_is_named(capsys):
 
 def test_a_plotting_backend_that_does_not_exist_is_not_used():
     line = [sys.executable, "-m", "ivit_helpers", "check", "smoke", "-pdevice=cpu"]
-    done = subprocess.run(line, env={**os.environ, "MPLBACKEND": "nonsense"}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        line, env={**os.environ, "MPLBACKEND": "nonsense"}, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -46,6 +48,10 @@ def test_a_run_without_names_is_of_the_notebooks_that_run_the_model():
 @pytest.mark.parametrize("words", ["schema", "check -p device=cpu", "card reports/examples/miniature-on-2-cpu-cores"])
 def test_what_cannot_be_printed_is_a_sentence(words):
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([sys.executable, "-m", "ivit_helpers", *words.split()], stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "ivit_helpers", *words.split()], stdout=full, stderr=subprocess.PIPE, text=True
+        )
     assert done.returncode == 2
-    assert done.stderr == ("ivit: What was asked for cannot be printed (No space left on device): make room, or print it elsewhere.\n")
+    assert done.stderr == (
+        "ivit: What was asked for cannot be printed (No space left on device): make room, or print it elsewhere.\n"
+    )

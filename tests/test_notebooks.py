@@ -7,7 +7,9 @@ from ivit_helpers.device import cpu
 from tests.notebook import executed
 
 
-@pytest.fixture(params=[(True, "bfloat16"), (False, "float32")], ids=["with 16-bit instructions", "without 16-bit instructions"])
+@pytest.fixture(
+    params=[(True, "bfloat16"), (False, "float32")], ids=["with 16-bit instructions", "without 16-bit instructions"]
+)
 def automatic_dtype(request, monkeypatch):
     """What dtype=auto means on this kind of CPU."""
     has_instructions, dtype = request.param
@@ -27,7 +29,9 @@ LIMIT = {"bfloat16": 2e-2, "float32": 1e-5}
 
 def test_the_smoke_notebook_passes_in_the_automatic_dtype(automatic_dtype, given):
     record = executed("smoke", **given, batch_size=2, warmup=0).run.record
-    assert (record.status, record.model.dtype, record.rows[0].dtype) == ("passed", automatic_dtype, automatic_dtype), record.checks
+    assert (record.status, record.model.dtype, record.rows[0].dtype) == ("passed", automatic_dtype, automatic_dtype), (
+        record.checks
+    )
     assert record.rows[0].relative_error < LIMIT[automatic_dtype]
 
 
@@ -57,7 +61,9 @@ def test_cells_that_are_run_twice_replace_their_checks_caveats_and_rows(given, n
         "explore": {"limit": 4},
     }[name]
     given |= {"dtype": "float32"}
-    once, twice = (executed(name, times, **given | {"out": str(tmp_path / str(times))}, **words).run.record for times in (1, 2))
+    once, twice = (
+        executed(name, times, **given | {"out": str(tmp_path / str(times))}, **words).run.record for times in (1, 2)
+    )
     assert [check.name for check in twice.checks] == [check.name for check in once.checks]
     assert twice.caveats == once.caveats
     assert len(twice.rows) == len(once.rows) == (4 if name == "explore" else 1)

@@ -16,7 +16,13 @@ ROOT = Path(__file__).parent.parent
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
 README = (ROOT / "README.md").read_text()
 PAGES = {path.name: path.read_text("utf-8") for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]}
-COMMANDS = sorted({line.split("  #")[0].strip() for text in PAGES.values() for line in re.findall(r"^    (ivit .*)$", text, re.MULTILINE)})
+COMMANDS = sorted(
+    {
+        line.split("  #")[0].strip()
+        for text in PAGES.values()
+        for line in re.findall(r"^    (ivit .*)$", text, re.MULTILINE)
+    }
+)
 
 
 def listed(name):

@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from ivit_helpers.record import MODEL_NOTEBOOKS, read
+from ivit_helpers.record.parameters import MODEL_NOTEBOOKS
+from ivit_helpers.record.record import read
 from tests.shell import CPU, ROOT, SHORT, shell
 
 COMMANDS = [
@@ -62,7 +63,9 @@ def test_ivit_check_names_the_device():
 
 @pytest.mark.slow
 def test_ivit_run_leaves_pages_and_records(a_run):
-    assert {record.model.name for record in (read(a_run / "smoke.json"), read(a_run / "benchmark.json"))} == {"random:tiny-224"}
+    assert {record.model.name for record in (read(a_run / "smoke.json"), read(a_run / "benchmark.json"))} == {
+        "random:tiny-224"
+    }
     assert (a_run / "benchmark.html").is_file()
 
 

@@ -13,12 +13,16 @@ from functools import partial
 
 import click
 
-from ivit_helpers import weights
-from ivit_helpers.benchmark import Products, implementations, ratio
-from ivit_helpers.device import select
+from ivit_helpers.benchmark.implementations import implementations
+from ivit_helpers.benchmark.products import Products
+from ivit_helpers.benchmark.ratios import ratio
+from ivit_helpers.device.selection import select
 from ivit_helpers.errors import Unavailable
-from ivit_helpers.measure import Forward, Series, pixel_batch, reference_states, sweep, watched
-from ivit_helpers.weights import Loaded
+from ivit_helpers.measure.conditions import watched
+from ivit_helpers.measure.fidelity import reference_states
+from ivit_helpers.measure.timing import Forward, Series, pixel_batch, sweep
+from ivit_helpers.weights import checkpoint, loading
+from ivit_helpers.weights.loading import Loaded
 
 OURS = ("fused", "graph", "compile", "plain")
 THEIRS = ("transformers-eager", "transformers-sdpa", "transformers-compile")
@@ -52,7 +56,8 @@ def table(series: Mapping[str, Series]) -> list[str]:
             continue
         found = [ratio(one, series[column]) for column in columns]
         cells = [
-            "" if each is None or each.baseline == name else f"{each.median:.3f} ({each.low:.3f} to {each.high:.3f})" for each in found
+            "" if each is None or each.baseline == name else f"{each.median:.3f} ({each.low:.3f} to {each.high:.3f})"
+            for each in found
         ]
         lines.append(f"{name:22}" + "".join(f"{cell:>32}" for cell in cells))
     return lines
@@ -64,17 +69,21 @@ def table(series: Mapping[str, Series]) -> list[str]:
 @click.option("--layers", default=4, show_default=True)
 @click.option("--batch-size", "batch_sizes", multiple=True, default=(1, 8), show_default=True, type=int)
 @click.option("--repeats", default=30, show_default=True, help="Least calls of each implementation at each batch size.")
-@click.option("--seconds", default=60.0, show_default=True, help="For each implementation, after which fewer calls are enough.")
+@click.option(
+    "--seconds", default=60.0, show_default=True, help="For each implementation, after which fewer calls are enough."
+)
 def main(device: str, dtype: str, layers: int, batch_sizes: Sequence[int], repeats: int, seconds: float) -> None:
     """Print how many times as fast as others each implementation is: median and 95 % interval over the rounds."""
-    found, accelerator = weights.find("random:6b-224"), select(device)
+    found, accelerator = checkpoint.find("random:6b-224"), select(device)
     config = replace(found.config, num_hidden_layers=layers)
-    loaded = weights.load(replace(found, config=config), accelerator, accelerator.dtype(dtype))
+    loaded = loading.load(replace(found, config=config), accelerator, accelerator.dtype(dtype))
     click.echo(f"{layers} blocks of width {config.hidden_size}, {dtype}: {loaded.dtype}, {accelerator}")
     forwards = sound(loaded) | {ALONE: Products(loaded.network)}
     for size in batch_sizes:
         with watched(accelerator) as watch:
-            measured = sweep(forwards, partial(pixel_batch, loaded), [size], accelerator, warmup=2, repeats=repeats, seconds=seconds)
+            measured = sweep(
+                forwards, partial(pixel_batch, loaded), [size], accelerator, warmup=2, repeats=repeats, seconds=seconds
+            )
         calls = min(sum(map(len, one.windows_s)) for one in measured if not one.error)
         click.echo(f"\nbatch {size}: times as fast as (median of {calls} rounds, 95 % interval)")
         click.echo("\n".join(table({one.implementation: one for one in measured})))

@@ -25,7 +25,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from tqdm import trange
 
-from ivit_helpers.device import host
+from ivit_helpers.device.cpu import host
 from ivit_helpers.images.folders import class_folders
 from ivit_helpers.images.transform import IMAGENET_MEAN, IMAGENET_STD, ImageTransform, read_image
 from ivit_helpers.model.kernels import fused
@@ -102,7 +102,9 @@ def jittered(pixels: Tensor, strength: float = 1.0) -> Tensor:
     first = torch.stack([scale[:, 0] * angle.cos(), shear - angle.sin(), shift[:, 0]], dim=1)
     second = torch.stack([angle.sin(), scale[:, 1] * angle.cos(), shift[:, 1]], dim=1)
     grid = F.affine_grid(torch.stack([first, second], dim=1), list(pixels.shape), align_corners=False)
-    bend = F.interpolate(0.05 * strength * torch.randn(count, 2, 4, 4), size=pixels.shape[-1], mode="bicubic", align_corners=True)
+    bend = F.interpolate(
+        0.05 * strength * torch.randn(count, 2, 4, 4), size=pixels.shape[-1], mode="bicubic", align_corners=True
+    )
     return F.grid_sample(pixels, grid + bend.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
 
 
@@ -177,14 +179,18 @@ def optimiser_of(network: InternViT, head: ClassificationHead) -> torch.optim.Op
     named = [*network.named_parameters(), *head.named_parameters()]
     decayed = [parameter for name, parameter in named if parameter.ndim > 1 and "position" not in name]
     rest = [parameter for name, parameter in named if parameter.ndim == 1 or "position" in name]
-    return torch.optim.AdamW([{"params": decayed, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}], betas=(0.9, 0.98))
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}], betas=(0.9, 0.98)
+    )
 
 
 def train(network: InternViT, head: ClassificationHead, teachers: list[nn.Module], pixels: Tensor) -> None:
     """Towards the teachers' answers, with a one-cycle schedule."""
     parameters = [*network.parameters(), *head.parameters()]
     optimiser, steps = optimiser_of(network, head), len(pixels) // BATCH
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_LEARNING_RATE, total_steps=EPOCHS * steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, PEAK_LEARNING_RATE, total_steps=EPOCHS * steps, pct_start=0.1
+    )
     progress = trange(EPOCHS, desc="student", unit="epoch")
     for epoch in progress:
         losses = []

@@ -90,7 +90,9 @@ def shards(like: dict[str, Tensor], largest: str, pattern: str) -> Iterator[tupl
 def main(folder: Path, shape: str, safetensors: bool, shard_size: str) -> None:
     """Write FOLDER: config.json, preprocessor_config.json, the shards and their index."""
     config, like = SHAPES[shape], empty_tensors(SHAPES[shape])
-    stem, suffix, write = ("model", "safetensors", write_safetensors) if safetensors else ("pytorch_model", "bin", write_bin)
+    stem, suffix, write = (
+        ("model", "safetensors", write_safetensors) if safetensors else ("pytorch_model", "bin", write_bin)
+    )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(published_config(config), indent=2))
     side = config.image_size

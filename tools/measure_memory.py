@@ -20,15 +20,18 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ivit_helpers import accuracy, device, weights
-from ivit_helpers.images import ImageTransform, LabelledImages
+from ivit_helpers.accuracy import card_table, evaluation, other_run, questions
+from ivit_helpers.device import cpu, selection
 from ivit_helpers.images.compact import Paths
-from ivit_helpers.images.transform import Picture
-from ivit_helpers.model import InternViT
+from ivit_helpers.images.labelled_images import LabelledImages
+from ivit_helpers.images.transform import ImageTransform, Picture
+from ivit_helpers.model.network import InternViT
 from ivit_helpers.paths import NOTEBOOKS
-from ivit_helpers.record import AccuracyParameters, start
+from ivit_helpers.record.parameters import AccuracyParameters
+from ivit_helpers.record.run import start
 from ivit_helpers.report.page import write_report
-from ivit_helpers.weights import Loaded
+from ivit_helpers.weights import checkpoint, loading
+from ivit_helpers.weights.loading import Loaded
 
 CLASSES = 1_000
 GREY = Picture(Image.new("RGB", (16, 16), (128, 128, 128)))
@@ -64,7 +67,7 @@ def grey_images(count: int) -> LabelledImages:
 
 def classifiers() -> list[Loaded]:
     """The embedded miniature with random logits in place of its network and head, as on two devices."""
-    found = weights.load(weights.find("tiny"), device.select("cpu"), torch.float32)
+    found = loading.load(checkpoint.find("tiny"), selection.select("cpu"), torch.float32)
     small = replace(found.checkpoint, transform=ImageTransform(16, 16))
     found = replace(found, checkpoint=small, head=nn.Identity(), classes=NAMES)
     return [replace(found, network=RandomLogits(found.network, noise)) for noise in (0.0, 0.01)]
@@ -74,18 +77,18 @@ def run(images: LabelledImages, loaded: Loaded, out: Path, reference: str = "") 
     """One accuracy run with its page; returns the page."""
     asked = AccuracyParameters(out=str(out), reference=reference, workers=0)
     begun = start(asked)
-    predictions = accuracy.evaluate(begun, loaded, images, asked)
-    row = accuracy.keep(begun, predictions, loaded)
+    predictions = evaluation.evaluate(begun, loaded, images, asked)
+    row = questions.keep(begun, predictions, loaded)
     shown = [
-        accuracy.accounting_table(row),
-        accuracy.left_out(begun, predictions),
-        accuracy.cards_table(begun),
-        accuracy.overview(predictions, row),
-        accuracy.accuracy_table(row),
-        accuracy.class_figures(predictions),
-        accuracy.mistakes(predictions, images, loaded),
-        accuracy.against(begun, predictions, images, loaded, reference),
-        accuracy.pace(predictions),
+        questions.accounting_table(row),
+        questions.left_out(begun, predictions),
+        card_table.cards_table(begun),
+        questions.overview(predictions, row),
+        questions.accuracy_table(row),
+        questions.class_figures(predictions),
+        questions.mistakes(predictions, images, loaded),
+        other_run.against(begun, predictions, images, loaded, reference),
+        questions.pace(predictions),
     ]
     begun.finish("Random logits")
     notebook = nbformat.read(NOTEBOOKS / "accuracy.ipynb", as_version=4)
@@ -104,9 +107,9 @@ def measured(count: int) -> dict[str, int]:
     found: dict[str, int] = {}
 
     def peak(stage: str) -> None:
-        found[stage] = device.host_peak() or 0
+        found[stage] = cpu.host_peak() or 0
         click.echo(f"{stage}: {found[stage] / 2**20:,.0f} MiB", err=True)
-        device.reset_host_peak()
+        cpu.reset_host_peak()
 
     with tempfile.TemporaryDirectory() as folder:
         one, other = classifiers()

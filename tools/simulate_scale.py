@@ -40,7 +40,10 @@ PIXEL = b"\xff\xd8\xff\xd9"
 
 def row(number: int) -> dict[str, Any]:
     """An answer with the fields and about the length of a real one."""
-    scores = [round(value, 17) for value in (0.912345678901234, 0.03456789012345678, 0.01234567890123456, 0.0023456789, 0.00123456789)]
+    scores = [
+        round(value, 17)
+        for value in (0.912345678901234, 0.03456789012345678, 0.01234567890123456, 0.0023456789, 0.00123456789)
+    ]
     classes = [(number * 7 + k) % 1000 for k in range(5)]
     return {
         "number": number, "id": f"{number % 1000:03d}/{number:09d}.jpg", "label": number % 1000, "outcome": "scored", "reason": "",
@@ -93,7 +96,10 @@ def writing(images: int, cards: int, folder: Path) -> dict[str, float]:
         for card, groups in enumerate(done):
             with Journal(journal_path(folder, launch, card), KEY) as journal:
                 for place, group in enumerate(groups):
-                    journal.append(map(row, group), {"images": len(group), "seconds": 1.9, "waited": 0.0, "whole": 1.9, "ended": 1.8e9})
+                    journal.append(
+                        map(row, group),
+                        {"images": len(group), "seconds": 1.9, "waited": 0.0, "whole": 1.9, "ended": 1.8e9},
+                    )
                     if place % BLOCK == BLOCK - 1:
                         journal.flush()
     return {"bytes": sum(path.stat().st_size for path in journals(folder))}
@@ -195,7 +201,18 @@ def _peak() -> int:
 
 def apart(stage: str, images: int, cards: int, folder: Path) -> dict[str, float]:
     """Carry out a stage in a process of its own."""
-    words = [sys.executable, __file__, "--stage", stage, "--images", str(images), "--cards", str(cards), "--folder", str(folder)]
+    words = [
+        sys.executable,
+        __file__,
+        "--stage",
+        stage,
+        "--images",
+        str(images),
+        "--cards",
+        str(cards),
+        "--folder",
+        str(folder),
+    ]
     done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
@@ -218,7 +235,12 @@ def line(what: str, stage: str, found: dict[str, float], images: int, target: in
 @click.command(help=__doc__.partition("\n")[0])
 @click.option("--images", default=1_000_000, show_default=True, help="Whose answers are written and merged.")
 @click.option("--listed", default=100_000, show_default=True, help="Images that are listed.")
-@click.option("--target", default=100_000_000, show_default=True, help="Images that are shared out, and to which the rest is scaled.")
+@click.option(
+    "--target",
+    default=100_000_000,
+    show_default=True,
+    help="Images that are shared out, and to which the rest is scaled.",
+)
 @click.option("--cards", default=100, show_default=True)
 @click.option("--stage", type=click.Choice(list(STAGES)), help="Only this, in this process, over what is in --folder.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where files are made; by default a temporary folder.")

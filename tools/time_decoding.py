@@ -52,7 +52,9 @@ def photographs(folder: Path, count: int, width: int, height: int, milliseconds:
     (folder / "0").mkdir()
     for number in tqdm(range(count), desc="making photographs", unit="image", leave=False, delay=1):
         rough = np.random.default_rng(number).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
-        Image.fromarray(rough).resize((width, height), Image.Resampling.BICUBIC).save(folder / "0" / f"{number:05d}.jpg", quality=90)
+        Image.fromarray(rough).resize((width, height), Image.Resampling.BICUBIC).save(
+            folder / "0" / f"{number:05d}.jpg", quality=90
+        )
     found = folders.class_folders(folder)
     return SlowImages(found.name, found.paths, found.labels, found.classes, found.root, seconds=milliseconds / 1e3)
 
@@ -77,14 +79,18 @@ def rounds(loaded: Loaded, found: LabelledImages, batch_size: int, workers: int,
     for _ in tqdm(range(count), desc="measuring", unit="round", leave=False, delay=1):
         taken["decoding"].append(timed(decode, loaded.device))
         taken["inference"].append(timed(infer, loaded.device))
-        taken["evaluation"].append(timed(lambda: predictions.predict(loaded, found, batch_size, workers), loaded.device))
+        taken["evaluation"].append(
+            timed(lambda: predictions.predict(loaded, found, batch_size, workers), loaded.device)
+        )
     return taken
 
 
 @click.command(help=__doc__.partition("\n")[0])
 @click.option("--model", default="tiny", show_default=True)
 @click.option("--device", default="auto", show_default=True)
-@click.option("--stand-in", type=float, metavar="MS", help="Replace the network by a wait of this many milliseconds an image.")
+@click.option(
+    "--stand-in", type=float, metavar="MS", help="Replace the network by a wait of this many milliseconds an image."
+)
 @click.option("--slow", default=0.0, metavar="MS", help="Wait this many milliseconds before each image is read.")
 @click.option("--workers", default=decoding.AUTO, show_default=True, help="Decoding processes; -1: as in a report.")
 @click.option("--threads", type=int, help="Threads of torch on the host.")
@@ -122,7 +128,9 @@ def main(
         f"{'a wait of ' + str(stand_in) + ' ms an image' if stand_in is not None else loaded.checkpoint.name}"
     )
     for name, values in taken.items():
-        click.echo(f"{name:>10}  {' '.join(f'{value:7.2f}' for value in values)} s, {count / statistics.median(values):8.1f} images/s")
+        click.echo(
+            f"{name:>10}  {' '.join(f'{value:7.2f}' for value in values)} s, {count / statistics.median(values):8.1f} images/s"
+        )
     ratios = [whole / max(alone) for *alone, whole in zip(*taken.values(), strict=True)]
     click.echo(
         f"evaluation / slower of the two, by round: {' '.join(f'{ratio:.3f}' for ratio in ratios)}; median {statistics.median(ratios):.3f}"

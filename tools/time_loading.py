@@ -59,7 +59,10 @@ def main(folder: str, rounds: int, cold: bool) -> None:
         taken = {}
         works: list[tuple[str, Callable[[], float]]] = [
             ("raw", lambda: timed(lambda: read_raw(found.shards), device)),
-            ("load", lambda: loading.load(found, device, torch.bfloat16).seconds),  # without the check of the kernels that comes first
+            (
+                "load",
+                lambda: loading.load(found, device, torch.bfloat16).seconds,
+            ),  # without the check of the kernels that comes first
         ]
         before = held()
         for name, work in works if number % 2 == 0 else works[::-1]:

@@ -17,9 +17,12 @@ from dataclasses import dataclass
 import click
 import torch
 
-from ivit_helpers import benchmark, weights
-from ivit_helpers.device import host
-from ivit_helpers.record import BenchmarkParameters, BenchmarkRow, start
+from ivit_helpers.benchmark import ceilings, implementations, questions
+from ivit_helpers.device.cpu import host
+from ivit_helpers.record.parameters import BenchmarkParameters
+from ivit_helpers.record.rows import BenchmarkRow
+from ivit_helpers.record.run import start
+from ivit_helpers.weights import checkpoint, loading
 
 Interval = tuple[float, float]
 
@@ -37,7 +40,9 @@ def burst(seed: int, longest: float) -> None:
 @contextmanager
 def unsteady(seed: int, longest: float) -> Iterator[None]:
     """Two processes that take cores in bursts."""
-    processes = [multiprocessing.Process(target=burst, args=(2 * seed + number, longest), daemon=True) for number in range(2)]
+    processes = [
+        multiprocessing.Process(target=burst, args=(2 * seed + number, longest), daemon=True) for number in range(2)
+    ]
     for process in processes:
         process.start()
     try:
@@ -62,16 +67,21 @@ class Result:
         return any(here[0] > there[1] or here[1] < there[0] for here, there in pairs)
 
 
-def measured(loaded: weights.Loaded, seconds: float) -> Result:
+def measured(loaded: loading.Loaded, seconds: float) -> Result:
     """One benchmark of two implementations at one batch size."""
     with tempfile.TemporaryDirectory() as folder:
         asked = BenchmarkParameters(
-            batch_sizes=[1], implementations=["fused", "transformers-sdpa"], warmup=3, repeats=60, seconds=seconds, out=folder
+            batch_sizes=[1],
+            implementations=["fused", "transformers-sdpa"],
+            warmup=3,
+            repeats=60,
+            seconds=seconds,
+            out=folder,
         )
         run = start(asked)
-        forwards = benchmark.implementations(asked.implementations, loaded)
-        judged = benchmark.check_agreement(run, forwards, loaded)
-        row: BenchmarkRow = benchmark.measure(run, forwards, judged, loaded, asked, benchmark.ceilings(loaded))[0]
+        forwards = implementations.implementations(asked.implementations, loaded)
+        judged = questions.check_agreement(run, forwards, loaded)
+        row: BenchmarkRow = questions.measure(run, forwards, judged, loaded, asked, ceilings.ceilings(loaded))[0]
         run.finish("")
     speed = (row.images_per_s_low or 0.0, row.images_per_s_high or float("inf"))
     return Result(run.record.status, run.record.reason, speed, (row.ratio.low, row.ratio.high) if row.ratio else None)
@@ -80,10 +90,12 @@ def measured(loaded: weights.Loaded, seconds: float) -> Result:
 @click.command()
 @click.option("--runs", default=20, show_default=True)
 @click.option("--seconds", default=3.0, show_default=True, help="Of timing, for each configuration.")
-@click.option("--longest", default=1.0, show_default=True, help="Seconds of the longest burst and of the longest pause.")
+@click.option(
+    "--longest", default=1.0, show_default=True, help="Seconds of the longest burst and of the longest pause."
+)
 def main(runs: int, seconds: float, longest: float) -> None:
     """Print a line for each pair of runs, and how many green claims were contradicted."""
-    loaded = weights.load(weights.find("tiny"), host(), torch.float32)
+    loaded = loading.load(checkpoint.find("tiny"), host(), torch.float32)
     contradicted = green = 0
     for number in range(runs):
         with unsteady(number, longest):

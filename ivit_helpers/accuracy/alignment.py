@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ivit_helpers.accuracy.predictions import Predictions
 from ivit_helpers.accuracy.statistics import hits, wilson
-from ivit_helpers.images import devkit_order, synsets
+from ivit_helpers.images.imagenet import devkit_order, synsets
 
 ABOVE_CHANCE = 0.05
 CONFIDENCE = 0.999
@@ -32,7 +32,9 @@ def known_orders(classes: int) -> dict[str, Order]:
         orders |= {
             "the labels are devkit ids (ILSVRC2012_ID), less 1": devkit,
             "the labels are devkit ids (ILSVRC2012_ID), which count from 1": np.roll(devkit, 1),
-            "the labels are sorted synsets, read as devkit ids, or the head's classes are in the devkit's order": np.argsort(devkit),
+            "the labels are sorted synsets, read as devkit ids, or the head's classes are in the devkit's order": np.argsort(
+                devkit
+            ),
         }
     return orders
 

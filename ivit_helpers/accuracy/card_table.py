@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ivit_helpers.accuracy.journal import Kept
-from ivit_helpers.cards import Ended
-from ivit_helpers.record import AccuracyRecord, AllCards, CardRow, Run
-from ivit_helpers.report import NOTHING, Table, Together, facts, number
+from ivit_helpers.cards.launching import Ended
+from ivit_helpers.record.record import AccuracyRecord
+from ivit_helpers.record.rows import AllCards, CardRow
+from ivit_helpers.record.run import Run
+from ivit_helpers.report.figure import Together
+from ivit_helpers.report.table import NOTHING, Table, facts, number
 
 
 def note_cards(run: Run[AccuracyRecord], own: Sequence[Kept], ended: Sequence[Ended], seconds: float) -> None:
@@ -36,7 +39,16 @@ def _card(journal: Kept, reason: str) -> CardRow:
 
 def _without_journal(process: int, reason: str) -> CardRow:
     """Of a process that ended before it could answer anything."""
-    return CardRow(process=process, card=NOTHING, host=NOTHING, images=0, images_per_s=None, computed_s=0, waited_s=0, failed=reason)
+    return CardRow(
+        process=process,
+        card=NOTHING,
+        host=NOTHING,
+        images=0,
+        images_per_s=None,
+        computed_s=0,
+        waited_s=0,
+        failed=reason,
+    )
 
 
 def speed(batches: Sequence[Mapping[str, Any]]) -> float | None:
@@ -45,7 +57,9 @@ def speed(batches: Sequence[Mapping[str, Any]]) -> float | None:
     return sum(batch["images"] for batch in batches[1:]) / seconds if seconds > 0 else None
 
 
-def _all_cards(rows: Sequence[CardRow], together: Sequence[Kept], alone: Sequence[Kept], seconds: float) -> AllCards | None:
+def _all_cards(
+    rows: Sequence[CardRow], together: Sequence[Kept], alone: Sequence[Kept], seconds: float
+) -> AllCards | None:
     batches = [batch for journal in together for batch in journal.batches]
     if not batches:
         return None
@@ -67,7 +81,9 @@ def _all_cards(rows: Sequence[CardRow], together: Sequence[Kept], alone: Sequenc
 def cards_table(run: Run[AccuracyRecord]) -> object:
     """Each card's images and speed, the speed of all together, and every interruption."""
     record = run.record
-    parts: list[Any] = [_cards(record)] if record.cards else [Table([{"cards": "nothing was left to answer in this run"}])]
+    parts: list[Any] = (
+        [_cards(record)] if record.cards else [Table([{"cards": "nothing was left to answer in this run"}])]
+    )
     if record.all_cards:
         parts.append(facts(_in_words(record.all_cards), "All cards of this run"))
     if record.interruptions:

@@ -6,9 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from ivit_helpers.errors import InputError
-from ivit_helpers.images import LabelledImages, read_text, readable_names, synsets
-from ivit_helpers.record import AccuracyParameters
-from ivit_helpers.weights import Loaded, find, head_classes, is_hub_id, unnamed_classes
+from ivit_helpers.images.imagenet import readable_names, synsets
+from ivit_helpers.images.labelled_images import LabelledImages
+from ivit_helpers.images.regular import read_text
+from ivit_helpers.record.parameters import AccuracyParameters
+from ivit_helpers.weights.checkpoint import find
+from ivit_helpers.weights.head import head_classes, unnamed_classes
+from ivit_helpers.weights.hub import is_hub_id
+from ivit_helpers.weights.loading import Loaded
 
 SHOWN = 5
 BY_ORDER = "by-order"
@@ -51,13 +56,17 @@ def read_class_names(file: str, count: int) -> tuple[str, ...]:
     try:
         names = tuple(line.strip() for line in read_text(Path(file).expanduser(), MOST_BYTES).rstrip().split("\n"))
     except (OSError, ValueError) as error:
-        raise InputError(f"class_names={file!r} cannot be read ({error}): give a text file with one class name a line.") from None
+        raise InputError(
+            f"class_names={file!r} cannot be read ({error}): give a text file with one class name a line."
+        ) from None
     name, often = Counter(names).most_common(1)[0]
     if often > 1 or "" in names:
         problem = "an empty line" if "" in names else f"the name {name!r} twice"
         raise InputError(f"class_names={file!r} has {problem}: give each class one line and a name of its own.")
     if len(names) != count:
-        raise InputError(f"class_names={file!r} has {len(names)} names and the model has {count} classes: give one name for each of them.")
+        raise InputError(
+            f"class_names={file!r} has {len(names)} names and the model has {count} classes: give one name for each of them."
+        )
     return names
 
 
@@ -97,7 +106,11 @@ def readable_classes(images: LabelledImages, classes: Sequence[str]) -> tuple[st
 
 def class_caveats(asked: AccuracyParameters, images: LabelledImages, classes: Sequence[str]) -> list[str]:
     """What a reader must know of how the classes were matched."""
-    found = [f"The names of the model's classes come from {Path(asked.class_names).name}, not from its head."] if asked.class_names else []
+    found = (
+        [f"The names of the model's classes come from {Path(asked.class_names).name}, not from its head."]
+        if asked.class_names
+        else []
+    )
     if asked.classes == BY_ORDER and images.classes:
         found.append(
             f"The {len(images.classes)} classes of the images were matched with the first of the model's {len(classes)} by their order "

@@ -9,7 +9,9 @@ from ivit_helpers.accuracy.journal import NUMBER, Kept, Key, is_being_written, r
 from ivit_helpers.accuracy.key import differences
 from ivit_helpers.errors import InputError
 from ivit_helpers.paths import printable
-from ivit_helpers.record import EARLIER, JOURNAL, Interruption, put_aside, read
+from ivit_helpers.record.folder import EARLIER, JOURNAL, put_aside
+from ivit_helpers.record.record import read
+from ivit_helpers.record.rows import Interruption
 
 NAME = "accuracy_predictions"
 PATIENCE = 30.0
@@ -59,9 +61,7 @@ def take_up(folder: Path, key: Key) -> Earlier:
     others = [path for path, kept in read_back.items() if not kept.is_of(key)]
     changed = next((differences(read_back[path].key or {}, key) for path in others if read_back[path].key), "")
     place = put_aside(folder, others)
-    anew = (
-        f"This run begins anew, because the answers of an earlier run in its folder are of something else ({changed}); they are in {place}."
-    )
+    anew = f"This run begins anew, because the answers of an earlier run in its folder are of something else ({changed}); they are in {place}."
     return Earlier([kept for path, kept in read_back.items() if path not in others], anew if changed else "")
 
 

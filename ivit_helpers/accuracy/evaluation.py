@@ -8,26 +8,42 @@ from typing import Any
 
 import pandas as pd
 
-from ivit_helpers import cards
 from ivit_helpers.accuracy.card_table import cards_table, note_cards
-from ivit_helpers.accuracy.earlier import Earlier, interruptions, journal_path, journals, next_launch, take_up, unanswered
+from ivit_helpers.accuracy.earlier import (
+    Earlier,
+    interruptions,
+    journal_path,
+    journals,
+    next_launch,
+    take_up,
+    unanswered,
+)
 from ivit_helpers.accuracy.journal import Followed, Kept, merged, read_journal
 from ivit_helpers.accuracy.key import key_of
 from ivit_helpers.accuracy.predictions import TIMES, Predictions, as_predictions
 from ivit_helpers.accuracy.worker import answer, begun
-from ivit_helpers.cards import Ended
-from ivit_helpers.device import named_devices
+from ivit_helpers.cards import launching
+from ivit_helpers.cards.launching import Ended
+from ivit_helpers.cards.meeting import Meeting
+from ivit_helpers.cards.place import place as this_place
+from ivit_helpers.device.several import named_devices
 from ivit_helpers.errors import InputError
-from ivit_helpers.images import LabelledImages
-from ivit_helpers.record import AccuracyParameters, AccuracyRecord, Progress, Run, command, write_whole
-from ivit_helpers.weights import Loaded
+from ivit_helpers.images.labelled_images import LabelledImages
+from ivit_helpers.record.parameters import AccuracyParameters
+from ivit_helpers.record.progress import Progress
+from ivit_helpers.record.provenance import command
+from ivit_helpers.record.record import AccuracyRecord, write_whole
+from ivit_helpers.record.run import Run
+from ivit_helpers.weights.loading import Loaded
 
 WORKER = "ivit_helpers.accuracy.process"
 MOST_ALONE = 64
 """Batches that the first card answers alone, where its speed is to be compared with"""
 
 
-def evaluate(run: Run[AccuracyRecord], loaded: Loaded, images: LabelledImages, asked: AccuracyParameters) -> Predictions:
+def evaluate(
+    run: Run[AccuracyRecord], loaded: Loaded, images: LabelledImages, asked: AccuracyParameters
+) -> Predictions:
     """The answers to all images of a set, each once, from this run and from earlier ones into the same folder that did not finish.
 
     With several cards the weights leave this process, whose card another process takes. Raises InputError where images are left
@@ -42,7 +58,11 @@ def evaluate(run: Run[AccuracyRecord], loaded: Loaded, images: LabelledImages, a
     ended = launched.all_of(left)
     kept = [read_journal(path) for path in journals(run.folder)]
     run.keep_until_concluded([*journals(run.folder), *launched.files])
-    own = [journal for journal in kept if journal.by.get("run") == run.record.id and journal.by["launch"] >= (first if left else 0)]
+    own = [
+        journal
+        for journal in kept
+        if journal.by.get("run") == run.record.id and journal.by["launch"] >= (first if left else 0)
+    ]
     note_cards(run, own, ended, time.time() - began)
     found = as_predictions(merged(kept, key), _measured(kept), images, loaded)
     if len(found.table) < len(images) or any(one.reason for one in ended):
@@ -53,9 +73,15 @@ def evaluate(run: Run[AccuracyRecord], loaded: Loaded, images: LabelledImages, a
 def _measured(kept: Sequence[Kept]) -> pd.DataFrame:
     """What was measured of all batches, in the order in which they ended."""
     found = [
-        pd.DataFrame(journal.batches).assign(run=journal.by["run"], process=journal.by["process"]) for journal in kept if journal.batches
+        pd.DataFrame(journal.batches).assign(run=journal.by["run"], process=journal.by["process"])
+        for journal in kept
+        if journal.batches
     ]
-    return pd.concat(found).sort_values("ended", kind="stable", ignore_index=True) if found else pd.DataFrame(columns=TIMES)
+    return (
+        pd.concat(found).sort_values("ended", kind="stable", ignore_index=True)
+        if found
+        else pd.DataFrame(columns=TIMES)
+    )
 
 
 def _note_earlier(run: Run[AccuracyRecord], earlier: Earlier, asked: AccuracyParameters) -> None:
@@ -65,7 +91,9 @@ def _note_earlier(run: Run[AccuracyRecord], earlier: Earlier, asked: AccuracyPar
     if earlier.anew:
         print(earlier.anew)
     if before:
-        print(f"{sum(one.images for one in before):,} images were answered before this run was started, and are not answered again.")
+        print(
+            f"{sum(one.images for one in before):,} images were answered before this run was started, and are not answered again."
+        )
 
 
 def _incomplete(run: Run[AccuracyRecord], answered: int, images: int) -> str:
@@ -83,12 +111,17 @@ class _Launches:
     """Starts what answers the images, in this process or in several."""
 
     def __init__(
-        self, run: Run[AccuracyRecord], loaded: Loaded, images: LabelledImages, asked: AccuracyParameters, key: Mapping[str, Any]
+        self,
+        run: Run[AccuracyRecord],
+        loaded: Loaded,
+        images: LabelledImages,
+        asked: AccuracyParameters,
+        key: Mapping[str, Any],
     ) -> None:
         self.run, self.loaded, self.images, self.asked, self.key = run, loaded, images, asked, key
         self.files: list[Path] = []
         """That are of no use once the run has reached its conclusion"""
-        self.place = cards.place()
+        self.place = this_place()
 
     def all_of(self, left: Sequence[Sequence[int]]) -> list[Ended]:
         """Answer these batches; returns how each process ended. Nothing is started where none is left."""
@@ -131,7 +164,7 @@ class _Launches:
         """Answer as the first of the processes that a user's own torchrun has started."""
         assert self.place
         told = self._told() if left else None
-        with cards.Meeting() as meeting:
+        with Meeting() as meeting:
             meeting.from_first(told)
             own = self._own_share(told, left[:: self.place.processes]).reason if told else ""
             reasons = meeting.of_all(own)
@@ -146,8 +179,12 @@ class _Launches:
         written = [Followed(journal_path(self.run.folder, told["launch"], process)) for process in range(len(names))]
         answered = sum(len(read_journal(path).rows) for path in journals(self.run.folder))
         try:
-            with Progress(total=len(self.images), initial=answered, desc=f"{self.images.name} on {len(names)} cards", unit="image") as bar:
-                return cards.launch(WORKER, settings, len(names), log, lambda: _show(bar, sum(one.more() for one in written)))
+            with Progress(
+                total=len(self.images), initial=answered, desc=f"{self.images.name} on {len(names)} cards", unit="image"
+            ) as bar:
+                return launching.launch(
+                    WORKER, settings, len(names), log, lambda: _show(bar, sum(one.more() for one in written))
+                )
         finally:
             self.files += self.run.folder.glob(f"{log.name}*")
 

@@ -10,10 +10,14 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
-from ivit_helpers.images import Decoder, ImageTransform, LabelledImages
-from ivit_helpers.model import PublishedAccuracy
-from ivit_helpers.record import AccuracyRow
-from ivit_helpers.report import Figure, Gallery, Theme, draw
+from ivit_helpers.images.decoding import Decoder
+from ivit_helpers.images.labelled_images import LabelledImages
+from ivit_helpers.images.transform import ImageTransform
+from ivit_helpers.model.published import PublishedAccuracy
+from ivit_helpers.record.rows import AccuracyRow
+from ivit_helpers.report.figure import Figure, draw
+from ivit_helpers.report.gallery import Gallery
+from ivit_helpers.report.theme import Theme
 
 _TOPS: tuple[Literal[5, 1], ...] = (5, 1)
 FEW_CLASSES = 12
@@ -40,12 +44,30 @@ def intervals(row: AccuracyRow, published: PublishedAccuracy | None = None) -> F
         for place, k in enumerate(_TOPS):
             middle, low, high = (100 * value for value in row.best(k))
             spread = [[middle - low], [high - middle]]
-            axes.errorbar(middle, place, xerr=spread, fmt="o", capsize=5, color=theme.series[0], label="measured", clip_on=False)
+            axes.errorbar(
+                middle, place, xerr=spread, fmt="o", capsize=5, color=theme.series[0], label="measured", clip_on=False
+            )
             align = _side(middle)
-            axes.annotate(f"{middle:.2f} %", (middle, place), textcoords="offset points", xytext=(0, 12), ha=align, label="measured")
+            axes.annotate(
+                f"{middle:.2f} %",
+                (middle, place),
+                textcoords="offset points",
+                xytext=(0, 12),
+                ha=align,
+                label="measured",
+            )
             if published:
                 there = 100 * published.best(k)
-                axes.plot(there, place, "|", markersize=20, markeredgewidth=2, color=theme.series[1], label="published", clip_on=False)
+                axes.plot(
+                    there,
+                    place,
+                    "|",
+                    markersize=20,
+                    markeredgewidth=2,
+                    color=theme.series[1],
+                    label="published",
+                    clip_on=False,
+                )
                 axes.annotate(f"{there:.2f} %", (there, place), textcoords="offset points", xytext=(0, -19), ha=_side(there),
                               color=theme.series[1], fontsize=8.5, label="published")  # fmt: skip
         axes.set_yticks([0, 1], ["top-5", "top-1"])
@@ -55,7 +77,9 @@ def intervals(row: AccuracyRow, published: PublishedAccuracy | None = None) -> F
         axes.set_xlabel(f"% of {row.scored:,} scored images, 95 % interval")
 
     alt = "; ".join("top{}: {:.2%}, 95 % interval {:.2%} to {:.2%}".format(k, *row.best(k)) for k in reversed(_TOPS))
-    theirs = f" Published, not measured here: top1 {published.top1:.2%}, top5 {published.top5:.2%}." if published else ""
+    theirs = (
+        f" Published, not measured here: top1 {published.top1:.2%}, top5 {published.top5:.2%}." if published else ""
+    )
     return draw(plot, "Accuracy", f"{alt}; of {row.scored} images.{theirs}", height=2.4)
 
 
@@ -66,7 +90,15 @@ def class_accuracy(frame: pd.DataFrame, most: int = 20) -> Figure:
     def plot(axes: Axes, theme: Theme) -> None:
         middle = 100 * shown["top1"]
         bars = [middle - 100 * shown["low"], 100 * shown["high"] - middle]
-        axes.errorbar(middle, range(len(shown)), xerr=np.abs(np.array(bars)), fmt="o", capsize=3, color=theme.series[0], clip_on=False)
+        axes.errorbar(
+            middle,
+            range(len(shown)),
+            xerr=np.abs(np.array(bars)),
+            fmt="o",
+            capsize=3,
+            color=theme.series[0],
+            clip_on=False,
+        )
         axes.set_yticks(range(len(shown)), _short(shown["class"]))
         axes.set_xlim(left=max(0, 100 * shown["low"].min() - 2), right=100)
         axes.set_xlabel("top-1 (%), 95 % interval")
@@ -89,17 +121,26 @@ def confusion(frame: pd.DataFrame) -> Figure:
         if len(frame) <= FEW_CLASSES:
             for i, j in np.argwhere(counts):
                 weight = "bold" if off_diagonal[i, j] else "normal"
-                axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8.5, color=theme.ink, fontweight=weight)
+                axes.text(
+                    j, i, str(counts[i, j]), ha="center", va="center", fontsize=8.5, color=theme.ink, fontweight=weight
+                )
             axes.set_xticks(range(len(frame)), _short(frame.columns))
             axes.set_yticks(range(len(frame)), _short(frame.index))
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
 
     wrong = int(frame.to_numpy().sum() - np.trace(frame.to_numpy()))
-    return draw(plot, "Confusion", f"{len(frame)} classes; {wrong} of {int(frame.to_numpy().sum())} images off the diagonal.", height=3.9)
+    return draw(
+        plot,
+        "Confusion",
+        f"{len(frame)} classes; {wrong} of {int(frame.to_numpy().sum())} images off the diagonal.",
+        height=3.9,
+    )
 
 
-def pictures(images: LabelledImages, transform: ImageTransform, numbers: Sequence[int], captions: Sequence[str]) -> Gallery:
+def pictures(
+    images: LabelledImages, transform: ImageTransform, numbers: Sequence[int], captions: Sequence[str]
+) -> Gallery:
     """Images of the set, by number, as the network saw them.
 
     An image that has become missing or unreadable since is shown in grey, and its caption says why.
@@ -125,9 +166,18 @@ def batch_times(batches: pd.DataFrame) -> Figure:
     drawn = _extremes(milliseconds)
 
     def plot(axes: Axes, theme: Theme) -> None:
-        axes.plot(drawn + 1, milliseconds[drawn], "-", marker="o", markersize=3, color=theme.series[0], label="each batch")
-        axes.plot(1, milliseconds[0], "s", zorder=3, color=theme.series[1], label=f"first batch: {milliseconds[0]:.1f} ms")
-        axes.axhline(np.median(milliseconds), linestyle="--", color=theme.series[2], label=f"median: {np.median(milliseconds):.1f} ms")
+        axes.plot(
+            drawn + 1, milliseconds[drawn], "-", marker="o", markersize=3, color=theme.series[0], label="each batch"
+        )
+        axes.plot(
+            1, milliseconds[0], "s", zorder=3, color=theme.series[1], label=f"first batch: {milliseconds[0]:.1f} ms"
+        )
+        axes.axhline(
+            np.median(milliseconds),
+            linestyle="--",
+            color=theme.series[2],
+            label=f"median: {np.median(milliseconds):.1f} ms",
+        )
         axes.set_ylim(bottom=0)
         axes.set_xlabel("batch, in order")
         axes.set_ylabel("ms per batch")
@@ -151,15 +201,26 @@ def margin_changes(answered: pd.DataFrame, near_tie: float) -> Figure:
             (flipped, "flipped", 36, 1, theme.series[1]),
         ):
             place, change = (shown[name].clip(smallest) for name in ("margin_there", "change"))
-            axes.scatter(place, change, s=size, alpha=opacity, color=colour, linewidths=0, label=f"{label}: {len(shown)}")
+            axes.scatter(
+                place, change, s=size, alpha=opacity, color=colour, linewidths=0, label=f"{label}: {len(shown)}"
+            )
         most = max(2 * near_tie, float(answered["margin_there"].max()))
-        axes.plot([smallest, most], [smallest, most], "--", color=theme.ink, linewidth=1, label="a change as large as the margin can flip")
+        axes.plot(
+            [smallest, most],
+            [smallest, most],
+            "--",
+            color=theme.ink,
+            linewidth=1,
+            label="a change as large as the margin can flip",
+        )
         axes.axvline(near_tie, linestyle=":", color=theme.series[2], label=f"near tie: up to {near_tie:.3g}")
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlabel("margin in the other run (logits)")
         axes.set_ylabel("change of the margin (logits)")
 
-    largest = f"; the largest margin among the flipped is {flipped['margin_there'].max():.3g} logits" if len(flipped) else ""
+    largest = (
+        f"; the largest margin among the flipped is {flipped['margin_there'].max():.3g} logits" if len(flipped) else ""
+    )
     alt = f"{len(flipped)} of {len(answered)} images flipped{largest}. The median change is {answered['change'].median():.2e} logits."
     return draw(plot, "Change of the margin between the two runs", alt)

@@ -17,7 +17,7 @@ from ivit_helpers.accuracy.predictions import BEST, Predictions
 from ivit_helpers.accuracy.reference import NOT_COMPARED, OtherRun
 from ivit_helpers.accuracy.statistics import hits
 from ivit_helpers.errors import InputError
-from ivit_helpers.images import RULES
+from ivit_helpers.images.imagenet import RULES
 
 NEAR_TIE = 0.01
 """Logits: two classes whose odds differ by 1 % are a tie on any device"""
@@ -57,13 +57,18 @@ class Comparison:
     def flipped(self) -> pd.DataFrame:
         """The images whose first class differs, the largest margin of either run first."""
         found = self.answered[self.answered["flipped"]]
-        return found.assign(surest=found[["margin", "margin_there"]].max(axis=1)).sort_values("surest", ascending=False, kind="stable")
+        return found.assign(surest=found[["margin", "margin_there"]].max(axis=1)).sort_values(
+            "surest", ascending=False, kind="stable"
+        )
 
     @property
     def near_tie(self) -> float:
         """The largest margin, in logits, at which rounding explains a flip."""
         agreeing = self.answered[~self.answered["flipped"]]
-        usual = [TYPICAL_CHANGES * agreeing["change"].median(), SHARE_OF_MARGIN * self.answered["margin_there"].median()]
+        usual = [
+            TYPICAL_CHANGES * agreeing["change"].median(),
+            SHARE_OF_MARGIN * self.answered["margin_there"].median(),
+        ]
         return max(NEAR_TIE, float(min(usual))) if len(agreeing) else NEAR_TIE
 
     @property
@@ -108,7 +113,9 @@ class Comparison:
 
 def _labelled_otherwise(joined: pd.DataFrame) -> pd.Series:
     """Whether the two runs have other right classes for an image."""
-    here, there = (pd.to_numeric(joined[f"label{side}"], errors="coerce").astype("Int64").fillna(-1) for side in ("", "_there"))
+    here, there = (
+        pd.to_numeric(joined[f"label{side}"], errors="coerce").astype("Int64").fillna(-1) for side in ("", "_there")
+    )
     others_here, others_there = (joined[f"also{side}"].fillna("") for side in ("", "_there"))
     return (here != there) | (others_here != others_there)
 

@@ -117,7 +117,9 @@ class Journal:
     def __enter__(self) -> "Journal":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _write(self, content: Any) -> None:
@@ -133,7 +135,9 @@ class Journal:
             raise self._unwritable(error) from None
 
     def _unwritable(self, error: OSError) -> InputError:
-        return InputError(f"{self.path} cannot be written ({error.strerror}): make room or give another folder as out=FOLDER.")
+        return InputError(
+            f"{self.path} cannot be written ({error.strerror}): make room or give another folder as out=FOLDER."
+        )
 
 
 def is_being_written(path: Path) -> bool:
@@ -234,5 +238,7 @@ def merged(kept: Iterable[Kept], key: Key) -> Iterator[Row]:
         if row[NUMBER] > last[NUMBER]:
             yield row
         elif row != last:
-            raise InputError(f"Two processes answered image {row[NUMBER]} differently: delete the journals of this run and start it again.")
+            raise InputError(
+                f"Two processes answered image {row[NUMBER]} differently: delete the journals of this run and start it again."
+            )
         last = row

@@ -3,8 +3,8 @@
 from typing import Literal
 
 from ivit_helpers.accuracy.statistics import wilson
-from ivit_helpers.model import PublishedAccuracy
-from ivit_helpers.record import AccuracyRow
+from ivit_helpers.model.published import PublishedAccuracy
+from ivit_helpers.record.rows import AccuracyRow
 
 SURE = 0.999
 TOPS: tuple[Literal[1, 5], ...] = (1, 5)
@@ -29,12 +29,16 @@ def judge_accuracy(row: AccuracyRow, expected: PublishedAccuracy) -> tuple[bool 
     said = ", ".join(f"{name} {here:.3%} ({100 * (here - there):+.3f} points)" for name, (here, there) in both.items())
     needed = f"within {100 * expected.tolerance:g} points of the published figures"
     if (row.drawn_from, row.images, row.scored) == (None, expected.images, expected.labelled):
-        return all(abs(here - there) <= expected.tolerance + 1e-9 for here, there in both.values()), f"{said}; {needed} is required"
-    only = (
-        f"{said}; {row.scored:,} images were scored, and only a run over all {expected.labelled:,} of the set can be judged to be {needed}"
-    )
+        return all(
+            abs(here - there) <= expected.tolerance + 1e-9 for here, there in both.values()
+        ), f"{said}; {needed} is required"
+    only = f"{said}; {row.scored:,} images were scored, and only a run over all {expected.labelled:,} of the set can be judged to be {needed}"
     if row.drawn_from != expected.images:
         return None, only
     limits = {k: wilson(row.hits(k), row.scored, SURE) for k in TOPS}
     outside = [k for k, (low, high) in limits.items() if not low <= expected.best(k) <= high]
-    return (False, f"{only}; the published figure is outside the 99.9 % interval of this draw") if outside else (None, only)
+    return (
+        (False, f"{only}; the published figure is outside the 99.9 % interval of this draw")
+        if outside
+        else (None, only)
+    )

@@ -11,14 +11,21 @@ from typing import Any
 import ivit_helpers
 from ivit_helpers.accuracy.journal import Key, as_json
 from ivit_helpers.accuracy.predictions import answers_of
-from ivit_helpers.device import dtype_name
-from ivit_helpers.images import LabelledImages, printable
-from ivit_helpers.record import kit
-from ivit_helpers.weights import Loaded
+from ivit_helpers.device.device import dtype_name
+from ivit_helpers.images.labelled_images import LabelledImages, printable
+from ivit_helpers.record.provenance import kit
+from ivit_helpers.weights.loading import Loaded
 
 PACKAGES = ("torch", "torch-npu", "numpy", "pillow")
 """Whose versions may change an answer"""
-DECIDING = ("device/*.py", "images/*.py", "model/*.py", "weights/*.py", "accuracy/predictions.py", "accuracy/classes.py")
+DECIDING = (
+    "device/*.py",
+    "images/*.py",
+    "model/*.py",
+    "weights/*.py",
+    "accuracy/predictions.py",
+    "accuracy/classes.py",
+)
 """The files of the kit that decide answers: a change elsewhere does not cost what was answered"""
 LONGEST = 60
 
@@ -75,7 +82,9 @@ def _digest(images: LabelledImages, loaded: Loaded) -> str:
     digest = hashlib.sha256()
     for path, label in zip(images.paths, images.labels, strict=True):
         digest.update(f"{printable(str(path))}\0{label}\n".encode())
-    digest.update(json.dumps([list(images.classes), loaded.classes, answers_of(images, loaded), images.upright]).encode())
+    digest.update(
+        json.dumps([list(images.classes), loaded.classes, answers_of(images, loaded), images.upright]).encode()
+    )
     return digest.hexdigest()[:16]
 
 

@@ -8,18 +8,25 @@ from ivit_helpers.accuracy.predictions import Predictions
 from ivit_helpers.accuracy.reference import read_reference
 from ivit_helpers.accuracy.statistics import wilson
 from ivit_helpers.errors import InputError
-from ivit_helpers.images import LabelledImages
-from ivit_helpers.record import AccuracyRecord, Run
-from ivit_helpers.report import Gallery, Table, Together, facts
-from ivit_helpers.weights import Loaded
+from ivit_helpers.images.labelled_images import LabelledImages
+from ivit_helpers.record.record import AccuracyRecord
+from ivit_helpers.record.run import Run
+from ivit_helpers.report.figure import Together
+from ivit_helpers.report.gallery import Gallery
+from ivit_helpers.report.table import Table, facts
+from ivit_helpers.weights.loading import Loaded
 
 LEAST_P = 0.01  # of two runs that differ by chance alone, one pair in a hundred fails
 
 
-def against(run: Run[AccuracyRecord], predictions: Predictions, images: LabelledImages, loaded: Loaded, reference: str) -> object:
+def against(
+    run: Run[AccuracyRecord], predictions: Predictions, images: LabelledImages, loaded: Loaded, reference: str
+) -> object:
     """Compare the answers with another run's: agreement, flips in both directions, and the images that flipped."""
     if not reference:
-        return Table([{"another run": "none was given: reference=FOLDER compares with the answers of another accuracy run"}])
+        return Table(
+            [{"another run": "none was given: reference=FOLDER compares with the answers of another accuracy run"}]
+        )
     try:
         other = read_reference(reference, run.record.id)
         compared = compare(predictions, other)
@@ -39,12 +46,20 @@ def against(run: Run[AccuracyRecord], predictions: Predictions, images: Labelled
 def _check_flips(run: Run[AccuracyRecord], compared: Comparison) -> None:
     once, (lost, won) = compared.answered_once, compared.turned
     listed = "; ".join(once["id"].head(5))
-    run.check("same images answered", once.empty, f"{len(once)} answered in one of the two runs only{': ' + listed if listed else ''}")
+    run.check(
+        "same images answered",
+        once.empty,
+        f"{len(once)} answered in one of the two runs only{': ' + listed if listed else ''}",
+    )
     turned = (
         f"{lost} right there and wrong here, {won} wrong there and right here, McNemar's exact p {compared.p:.3g}, "
         f"at least {LEAST_P} is expected"
     )
-    run.check("flips both ways alike", compared.p >= LEAST_P if compared.labelled else None, turned if compared.labelled else "no labels")
+    run.check(
+        "flips both ways alike",
+        compared.p >= LEAST_P if compared.labelled else None,
+        turned if compared.labelled else "no labels",
+    )
     run.check(
         "every flip a near tie",
         compared.unexplained.empty,
@@ -68,7 +83,9 @@ def _described(compared: Comparison) -> dict[str, Any]:
     }
 
 
-def _flipped(compared: Comparison, predictions: Predictions, images: LabelledImages, loaded: Loaded, count: int = 12) -> Gallery:
+def _flipped(
+    compared: Comparison, predictions: Predictions, images: LabelledImages, loaded: Loaded, count: int = 12
+) -> Gallery:
     """The flipped images with both answers and their margins, the largest margin first."""
     shown = compared.flipped.head(count)
     names = predictions.classes

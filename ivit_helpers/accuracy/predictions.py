@@ -16,12 +16,15 @@ from torch import Tensor
 from ivit_helpers.accuracy.classes import class_indices, readable_classes
 from ivit_helpers.accuracy.columns import Columns, in_pieces
 from ivit_helpers.accuracy.journal import NUMBER
-from ivit_helpers.device import Device
+from ivit_helpers.device.device import Device
 from ivit_helpers.errors import InputError
-from ivit_helpers.images import AUTO, RULES, Decoded, Label, LabelledImages, LeftAside, batches, printable
-from ivit_helpers.measure import timed
-from ivit_helpers.record import Progress
-from ivit_helpers.weights import Loaded
+from ivit_helpers.images.aside import LeftAside
+from ivit_helpers.images.decoding import AUTO, Decoded, batches
+from ivit_helpers.images.imagenet import RULES
+from ivit_helpers.images.labelled_images import Label, LabelledImages, printable
+from ivit_helpers.measure.timing import timed
+from ivit_helpers.record.progress import Progress
+from ivit_helpers.weights.loading import Loaded
 
 BEST = 5
 TIMES = ["images", "seconds", "waited", "whole", "ended", "run", "process"]
@@ -81,7 +84,9 @@ def answerable(images: LabelledImages, index_of: Sequence[int], classes: int) ->
 
     A published set is scored among its own classes only, even where the model has more.
     """
-    allowed = images.answers if images.answers is not None else range(len(images.classes)) if images.name in RULES else ()
+    allowed = (
+        images.answers if images.answers is not None else range(len(images.classes)) if images.name in RULES else ()
+    )
     found = tuple(index_of[number] for number in allowed)
     return found if len(found) < classes else ()
 
@@ -149,7 +154,12 @@ def _classify(pixels: Tensor, loaded: Loaded) -> tuple[Tensor, float]:
 
 
 def answered(
-    loaded: Loaded, images: LabelledImages, batch_size: int, workers: int, groups: Sequence[Sequence[int]] | None = None, processes: int = 1
+    loaded: Loaded,
+    images: LabelledImages,
+    batch_size: int,
+    workers: int,
+    groups: Sequence[Sequence[int]] | None = None,
+    processes: int = 1,
 ) -> Generator[tuple[Rows, dict[str, Any] | None], None, None]:
     """For each batch the rows of its images, each with its number, and what was measured of it; None where no image had pixels.
 
@@ -168,7 +178,13 @@ def answered(
                     rows[number] |= best or {"outcome": "nonfinite", "reason": "a logit is not finite"}
                 ended = time.perf_counter()
                 whole, began = ended - began, ended
-                measured = {"images": len(batch.numbers), "seconds": seconds, "waited": waited, "whole": whole, "ended": time.time()}
+                measured = {
+                    "images": len(batch.numbers),
+                    "seconds": seconds,
+                    "waited": waited,
+                    "whole": whole,
+                    "ended": time.time(),
+                }
             yield list(rows.values()), measured
 
 
@@ -190,7 +206,10 @@ def predict(loaded: Loaded, images: LabelledImages, batch_size: int, workers: in
 
 
 def as_predictions(
-    rows: Iterable[Mapping[str, Any]], measured: Sequence[Mapping[str, Any]] | pd.DataFrame, images: LabelledImages, loaded: Loaded
+    rows: Iterable[Mapping[str, Any]],
+    measured: Sequence[Mapping[str, Any]] | pd.DataFrame,
+    images: LabelledImages,
+    loaded: Loaded,
 ) -> Predictions:
     """The answers to all images, from their rows in order and from what was measured of the batches, which is read when the rows end."""
     answers = answers_of(images, loaded)

@@ -4,21 +4,41 @@ from typing import Literal
 
 import pandas as pd
 
-from ivit_helpers import cards
 from ivit_helpers.accuracy import figures
 from ivit_helpers.accuracy.alignment import check_alignment
 from ivit_helpers.accuracy.classes import check_classes, class_caveats
 from ivit_helpers.accuracy.judging import TOPS, judge_accuracy, judge_least
 from ivit_helpers.accuracy.predictions import Predictions, answers_of
 from ivit_helpers.accuracy.reference import read_reference
-from ivit_helpers.accuracy.statistics import LOST, confident_mistakes, confusion, not_scored, per_class, score, seconds_of
-from ivit_helpers.device import agreed, device_of
+from ivit_helpers.accuracy.statistics import (
+    LOST,
+    confident_mistakes,
+    confusion,
+    not_scored,
+    per_class,
+    score,
+    seconds_of,
+)
+from ivit_helpers.cards.place import place as this_place
+from ivit_helpers.device.several import agreed, device_of
 from ivit_helpers.errors import InputError
-from ivit_helpers.images import RULES, LabelledImages, check_workers, image_set, listed
-from ivit_helpers.model import PublishedAccuracy, least_top1, published_accuracy
-from ivit_helpers.record import OUTCOMES, AccuracyParameters, AccuracyRecord, AccuracyRow, Run
-from ivit_helpers.report import NOTHING, Facts, Gallery, SideBySide, Table, Together, facts
-from ivit_helpers.weights import Loaded, find, is_hub_id, missing_head
+from ivit_helpers.images.aside import listed
+from ivit_helpers.images.decoding import check_workers
+from ivit_helpers.images.imagenet import RULES
+from ivit_helpers.images.labelled_images import LabelledImages
+from ivit_helpers.images.layouts import image_set
+from ivit_helpers.model.published import PublishedAccuracy, least_top1, published_accuracy
+from ivit_helpers.record.parameters import AccuracyParameters
+from ivit_helpers.record.record import AccuracyRecord
+from ivit_helpers.record.rows import OUTCOMES, AccuracyRow
+from ivit_helpers.record.run import Run
+from ivit_helpers.report.figure import SideBySide, Together
+from ivit_helpers.report.gallery import Gallery
+from ivit_helpers.report.table import NOTHING, Facts, Table, facts
+from ivit_helpers.weights.checkpoint import find
+from ivit_helpers.weights.head import missing_head
+from ivit_helpers.weights.hub import is_hub_id
+from ivit_helpers.weights.loading import Loaded
 
 NOTHING_CLAIMED = "pipeline only, no accuracy is claimed"
 SHOWN = 20
@@ -43,11 +63,13 @@ def check_inputs(asked: AccuracyParameters) -> int:
 
 def check_devices(asked: AccuracyParameters) -> None:
     """Raise InputError for parameters that contradict each other, or a torchrun that has started the processes already."""
-    place = cards.place()
+    place = this_place()
     if asked.devices:
         agreed(asked.devices, asked.device)
         if place:
-            raise InputError(f"devices={asked.devices!r} starts processes, and torchrun has started {place.processes}: leave devices out.")
+            raise InputError(
+                f"devices={asked.devices!r} starts processes, and torchrun has started {place.processes}: leave devices out."
+            )
     elif place:
         device_of(asked.device, place.local_rank)
     elif asked.scaling:
@@ -141,8 +163,13 @@ def left_out(run: AccuracyRun, predictions: Predictions) -> Table:
     found = run.table("not_scored", not_scored(predictions))
     if found.empty:
         return Table([{"not scored": "none"}])
-    rows = [{"image": str(item.path), "outcome": str(item.outcome), "reason": str(item.reason)} for item in found.head(SHOWN).itertuples()]
-    return Table(rows, f"Not scored: {min(SHOWN, len(found))} of {len(found):,}, all of them in accuracy_not_scored.csv")
+    rows = [
+        {"image": str(item.path), "outcome": str(item.outcome), "reason": str(item.reason)}
+        for item in found.head(SHOWN).itertuples()
+    ]
+    return Table(
+        rows, f"Not scored: {min(SHOWN, len(found))} of {len(found):,}, all of them in accuracy_not_scored.csv"
+    )
 
 
 def _check_alignment(run: AccuracyRun, predictions: Predictions, loaded: Loaded) -> None:
@@ -235,7 +262,11 @@ def accounting_table(row: AccuracyRow) -> Table:
 
 def accuracy_table(row: AccuracyRow, expected: PublishedAccuracy | None = None) -> Table:
     """Top-1 and top-5 with intervals, over both denominators, beside what was published."""
-    caption = f"Published: {expected.source}; not measured here. Its difference has the 95 % interval of this run" if expected else ""
+    caption = (
+        f"Published: {expected.source}; not measured here. Its difference has the 95 % interval of this run"
+        if expected
+        else ""
+    )
     return Table([_shown(row, k, expected) for k in TOPS] if row.scored else [], caption)
 
 

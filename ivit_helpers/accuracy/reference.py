@@ -11,7 +11,7 @@ import pandas as pd
 from ivit_helpers.accuracy.columns import PIECE
 from ivit_helpers.errors import InputError, first_line
 from ivit_helpers.paths import printable
-from ivit_helpers.record import AccuracyRecord, read
+from ivit_helpers.record.record import AccuracyRecord, read
 
 NOTEBOOK, TABLE = "accuracy", "accuracy_predictions.csv"
 TEXTS, NUMBERS = ("id", "label", "outcome", "pixels"), ("class1", "score1", "margin")
@@ -63,7 +63,9 @@ def _record_of(path: Path) -> AccuracyRecord:
     if not isinstance(record, AccuracyRecord) or record.status == "incomplete":
         raise InputError(f"The run of {path} did not finish ({record.reason}): {advice}.")
     if record.tables.get(path.name) != _digest(path):
-        raise InputError(f"{path} is not the table that the run of the record beside it wrote, by its SHA-256: {advice}.")
+        raise InputError(
+            f"{path} is not the table that the run of the record beside it wrote, by its SHA-256: {advice}."
+        )
     return record
 
 
@@ -113,7 +115,9 @@ def _typed(piece: pd.DataFrame) -> pd.DataFrame:
 def read_predictions(path: Path) -> pd.DataFrame:
     """A table of predictions, as in OtherRun; raises InputError when the file is no such table."""
     try:
-        with pd.read_csv(path, dtype=str, keep_default_na=False, chunksize=PIECE, usecols=lambda name: name not in NOT_COMPARED) as pieces:
+        with pd.read_csv(
+            path, dtype=str, keep_default_na=False, chunksize=PIECE, usecols=lambda name: name not in NOT_COMPARED
+        ) as pieces:
             table = pd.concat(map(_typed, pieces), ignore_index=True)
         twice = table["id"][table["id"].duplicated()]
         problem = f"{twice.iloc[0]} is in it twice" if len(twice) else ""

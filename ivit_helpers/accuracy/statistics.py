@@ -6,8 +6,8 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from ivit_helpers.accuracy.predictions import Predictions
-from ivit_helpers.images import listed
-from ivit_helpers.record import OUTCOMES, AccuracyRow
+from ivit_helpers.images.aside import listed
+from ivit_helpers.record.rows import OUTCOMES, AccuracyRow
 
 LOST = ("unreadable", "missing", "nonfinite")
 """Outcomes that are faults; an unlabelled image is not, because its set leaves it out on purpose"""
@@ -24,7 +24,9 @@ def hits(scored: pd.DataFrame, best: int) -> pd.Series:
     columns = [f"class{k}" for k in range(1, best + 1) if f"class{k}" in scored]
     found: pd.Series = scored[columns].eq(scored["label"], axis=0).any(axis=1)
     if "also" in scored:
-        others = scored["also"].fillna("").str.split().explode().dropna().astype(int)  # a row of its own for each further right class
+        others = (
+            scored["also"].fillna("").str.split().explode().dropna().astype(int)
+        )  # a row of its own for each further right class
         matches = (scored.loc[others.index, columns].to_numpy() == others.to_numpy()[:, None]).any(axis=1)
         found[others.index[matches]] = True
     return found
@@ -103,7 +105,9 @@ def not_scored(predictions: Predictions) -> pd.DataFrame:
 
     Synthetic images are not listed for having no label, because none of them has one.
     """
-    left_out = predictions.named(predictions.table[predictions.table["outcome"] != "scored"])[["path", "outcome", "reason"]]
+    left_out = predictions.named(predictions.table[predictions.table["outcome"] != "scored"])[
+        ["path", "outcome", "reason"]
+    ]
     if predictions.set_name == "synthetic":
         left_out = left_out[left_out["outcome"] != "unlabelled"]
     unlabelled = left_out["outcome"] == "unlabelled"

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ivit_helpers.device import Device
-from ivit_helpers.measure import Forward, timed
-from ivit_helpers.record import Transfer
-from ivit_helpers.report import Table, number
+from ivit_helpers.device.device import Device
+from ivit_helpers.measure.timing import Forward, timed
+from ivit_helpers.record.rows import Transfer
+from ivit_helpers.report.table import Table, number
 
 COPIES = 11
 SECONDS = 4.0
@@ -28,7 +28,9 @@ def transfer(forward: Forward, pixels: Tensor, device: Device) -> Transfer | Non
         on_host = pixels.cpu()
         there = [timed(lambda: on_host.to(device.torch_device), device) for _ in range(COPIES)]
         back = [timed(answer.cpu, device) for _ in range(COPIES)]
-    return Transfer(batch_size=len(pixels), copy_in_ms=1e3 * statistics.median(there), copy_out_ms=1e3 * statistics.median(back))
+    return Transfer(
+        batch_size=len(pixels), copy_in_ms=1e3 * statistics.median(there), copy_out_ms=1e3 * statistics.median(back)
+    )
 
 
 @dataclass
@@ -79,4 +81,7 @@ def transfer_table(found: Sequence[Transfer]) -> Table:
         }
         for one in found
     ]
-    return Table(rows, "Not part of any time above: a batch of pixels to the device, the last hidden state back, pageable host memory")
+    return Table(
+        rows,
+        "Not part of any time above: a batch of pixels to the device, the last hidden state back, pageable host memory",
+    )

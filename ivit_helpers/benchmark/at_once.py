@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from ivit_helpers import cards
 from ivit_helpers.benchmark import figures
-from ivit_helpers.device import named_devices
-from ivit_helpers.measure import interval
-from ivit_helpers.record import BenchmarkParameters, BenchmarkRecord, BenchmarkRow, CardAtOnce, CardsAtOnce, Estimate, Run, best
-from ivit_helpers.report import Table, Together, facts, number
-from ivit_helpers.weights import Loaded
+from ivit_helpers.cards import launching
+from ivit_helpers.device.several import named_devices
+from ivit_helpers.measure.samples import interval
+from ivit_helpers.record.at_once import CardAtOnce, CardsAtOnce, Estimate
+from ivit_helpers.record.parameters import BenchmarkParameters
+from ivit_helpers.record.record import BenchmarkRecord, best
+from ivit_helpers.record.rows import BenchmarkRow
+from ivit_helpers.record.run import Run
+from ivit_helpers.report.figure import Together
+from ivit_helpers.report.table import Table, facts, number
+from ivit_helpers.weights.loading import Loaded
 
 RAN = "every card was timed"
 SAME = "every card gives the first card's answer"
@@ -26,11 +31,17 @@ Found = Mapping[str, Any]
 """What a process measured, as `one_card` writes it"""
 
 
-def cards_at_once(run: Run[BenchmarkRecord], rows: Sequence[BenchmarkRow], loaded: Loaded, asked: BenchmarkParameters) -> Together:
+def cards_at_once(
+    run: Run[BenchmarkRecord], rows: Sequence[BenchmarkRow], loaded: Loaded, asked: BenchmarkParameters
+) -> Together:
     """Time the fastest configuration of the first implementation on all of `devices` at once, and on the first of them alone."""
     row = best(rows)
     if not asked.devices or row is None:
-        return Together(Table([{"several cards": "not asked for: devices=8 times eight at once" if row else "nothing was measured"}]))
+        return Together(
+            Table(
+                [{"several cards": "not asked for: devices=8 times eight at once" if row else "nothing was measured"}]
+            )
+        )
     names = named_devices(asked.devices, asked.device)
     loaded.device.release_memory()  # the process of the first card needs its memory beside this one
     found, failed = _launched(names, row, asked)
@@ -41,7 +52,11 @@ def cards_at_once(run: Run[BenchmarkRecord], rows: Sequence[BenchmarkRow], loade
     run.note(cards=kept)
     rounding = torch.finfo(loaded.dtype).eps
     different = [f"{one.card} ({_error(one)})" for one in kept.cards if one.error is None or one.error > rounding]
-    run.check(SAME, not different, f"different: {', '.join(different)}" if different else f"to one rounding, on {len(names)} cards")
+    run.check(
+        SAME,
+        not different,
+        f"different: {', '.join(different)}" if different else f"to one rounding, on {len(names)} cards",
+    )
     shared = loaded.device.uses_host_memory
     return Together(figures.at_once(kept), table(kept), facts(described(kept), caption(kept, shared)))
 
@@ -55,10 +70,14 @@ def _launched(names: Sequence[str], row: BenchmarkRow, asked: BenchmarkParameter
             "answer": str(answer),
         }  # fmt: skip
         settings.write_text(json.dumps(told))
-        ended = cards.launch("ivit_helpers.benchmark.one_card", settings, len(names), Path(folder, "cards"), together=True)
+        ended = launching.launch(
+            "ivit_helpers.benchmark.one_card", settings, len(names), Path(folder, "cards"), together=True
+        )
         failed = [one for one in ended if one.reason]
         own = [one for one in failed if one.code not in (None, 1, 128 + 15)]  # not for want of another one
-        return [] if failed else json.loads(answer.read_text()), [f"process {one.process}: {one.reason}" for one in own or failed]
+        return [] if failed else json.loads(answer.read_text()), [
+            f"process {one.process}: {one.reason}" for one in own or failed
+        ]
 
 
 def _estimate(values: Sequence[float]) -> Estimate:
@@ -87,7 +106,9 @@ def summed_up(found: Sequence[Found], row: BenchmarkRow) -> CardsAtOnce:
         **dict(zip(("alone_host_ms", "alone_device_ms"), _milliseconds(first["alone_launching"]), strict=True)),
         images_per_s=_estimate(wall),
         kept_by_first=_estimate([here / there for here, there in zip(among, alone, strict=True)]),
-        scaling_efficiency=_estimate([all_of_them / (len(found) * one) for all_of_them, one in zip(wall, alone, strict=True)]),
+        scaling_efficiency=_estimate(
+            [all_of_them / (len(found) * one) for all_of_them, one in zip(wall, alone, strict=True)]
+        ),
         windows=len(alone),
     )
 
@@ -122,7 +143,10 @@ def in_words(found: Estimate, digits: int = 2, unit: str = "") -> str:
 def table(found: CardsAtOnce) -> Table:
     """Each card among the others, and the first of them alone."""
     alone = {"card": f"{found.cards[0].card}, alone", "images/s": in_words(found.alone_images_per_s)}
-    alone |= {"ms until the last launch returns": number(found.alone_host_ms), "ms until the device is idle": number(found.alone_device_ms)}
+    alone |= {
+        "ms until the last launch returns": number(found.alone_host_ms),
+        "ms until the device is idle": number(found.alone_device_ms),
+    }
     rows = [
         {
             "card": f"{one.card}, process {one.process}",
@@ -133,7 +157,9 @@ def table(found: CardsAtOnce) -> Table:
         for one in found.cards
     ]
     how = f"{found.implementation}, {found.dtype}, batch {found.batch_size}"
-    return Table([alone, *rows], f"All cards at once, and the first alone: {how}, 95 % intervals over {found.windows} windows")
+    return Table(
+        [alone, *rows], f"All cards at once, and the first alone: {how}, 95 % intervals over {found.windows} windows"
+    )
 
 
 def described(found: CardsAtOnce) -> dict[str, str]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from ivit_helpers.device import Device
-from ivit_helpers.measure import timed
-from ivit_helpers.record import Limits
-from ivit_helpers.weights import Loaded
+from ivit_helpers.device.device import Device
+from ivit_helpers.measure.timing import timed
+from ivit_helpers.record.rows import Limits
+from ivit_helpers.weights.loading import Loaded
 
 COPIED_BYTES = 2**28
 BEYOND_CACHES = 2**29
@@ -94,11 +94,15 @@ class Ceilings:
     def described(self) -> dict[str, str]:
         """For a reader."""
         peaks = {f"vendor peak, 16 bit ({source})": f"{peak:g} TFLOP/s" for source, peak in self.published.items()}
-        vendor = f"{self.published_gb_per_s:g} GB/s" if self.published_gb_per_s else "n/a: none is known for this device"
+        vendor = (
+            f"{self.published_gb_per_s:g} GB/s" if self.published_gb_per_s else "n/a: none is known for this device"
+        )
         return (peaks or {"vendor peak": "n/a: no peak is published for this device"}) | {
             "large square product, measured here": f"{self.measured:.3f} TFLOP/s",
             "memory bandwidth, vendor": vendor,
-            "memory bandwidth, a copy measured here": f"{self.copied_gb_per_s:.1f} GB/s" if self.copied_gb_per_s else "not measured",
+            "memory bandwidth, a copy measured here": f"{self.copied_gb_per_s:.1f} GB/s"
+            if self.copied_gb_per_s
+            else "not measured",
             "bytes read in every pass": f"{self.weight_bytes / 1e9:.2f} GB of weights"
             + ("" if self.gb_per_s else ", which may stay in a cache: no bound follows"),
         }

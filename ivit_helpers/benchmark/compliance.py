@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ivit_helpers.device import Device
-from ivit_helpers.measure import Forward, timed
-from ivit_helpers.model import relative_error
-from ivit_helpers.record import BenchmarkRecord, Run
-from ivit_helpers.report import Table
+from ivit_helpers.device.device import Device
+from ivit_helpers.measure.timing import Forward, timed
+from ivit_helpers.model.rounding import relative_error
+from ivit_helpers.record.record import BenchmarkRecord
+from ivit_helpers.record.run import Run
+from ivit_helpers.report.table import Table
 
 DISTINCT = 2
 """Batches of different images that are timed in turn"""
@@ -91,4 +92,7 @@ def check_compliance(run: Run[BenchmarkRecord], found: Compliance | None) -> Tab
     }
     for name, (passed, detail) in answers.items():
         run.check(name, passed, detail)
-    return Table([{"question": name, "answer": detail} for name, (_, detail) in answers.items()], "After MLPerf's compliance tests")
+    return Table(
+        [{"question": name, "answer": detail} for name, (_, detail) in answers.items()],
+        "After MLPerf's compliance tests",
+    )

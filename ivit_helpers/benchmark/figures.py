@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from ivit_helpers.record import BenchmarkRecord, BenchmarkRow, CardsAtOnce
-from ivit_helpers.report import Figure, Theme, draw
+from ivit_helpers.record.at_once import CardsAtOnce
+from ivit_helpers.record.record import BenchmarkRecord
+from ivit_helpers.record.rows import BenchmarkRow
+from ivit_helpers.report.figure import Figure, draw
+from ivit_helpers.report.theme import Theme
 
 MARKERS, LINES = "osD^v", ("-", "--", "-.", ":")
 
@@ -18,7 +21,10 @@ MARKERS, LINES = "osD^v", ("-", "--", "-.", ":")
 def _by_implementation(rows: Sequence[BenchmarkRow]) -> dict[str, list[BenchmarkRow]]:
     """The rows that were measured, by implementation, in the order of the rows."""
     measured = [row for row in rows if row.was_measured]
-    return {name: [row for row in measured if row.implementation == name] for name in dict.fromkeys(row.implementation for row in measured)}
+    return {
+        name: [row for row in measured if row.implementation == name]
+        for name in dict.fromkeys(row.implementation for row in measured)
+    }
 
 
 def _sizes(rows: Sequence[BenchmarkRow]) -> list[int]:
@@ -32,7 +38,9 @@ def _batch_axis(axes: Axes, sizes: Sequence[int]) -> None:
     axes.set_xlabel("batch size (images)")
 
 
-def _lines(axes: Axes, theme: Theme, rows: Sequence[BenchmarkRow], value: Callable[[BenchmarkRow], float | None]) -> None:
+def _lines(
+    axes: Axes, theme: Theme, rows: Sequence[BenchmarkRow], value: Callable[[BenchmarkRow], float | None]
+) -> None:
     for number, (name, own) in enumerate(_by_implementation(rows).items()):
         axes.plot(
             [row.batch_size for row in own],
@@ -59,9 +67,17 @@ def throughput(rows: Sequence[BenchmarkRow], published: Sequence[Mapping[str, An
     def plot(axes: Axes, theme: Theme) -> None:
         _lines(axes, theme, rows, lambda row: row.images_per_s)
         for number, line in enumerate(published):
-            sizes, speeds = zip(*sorted((int(size), speed) for size, speed in line["images_per_s"].items()), strict=True)
+            sizes, speeds = zip(
+                *sorted((int(size), speed) for size, speed in line["images_per_s"].items()), strict=True
+            )
             axes.plot(
-                sizes, speeds, ":", marker="x+*1"[number % 4], color=theme.series[-1], linewidth=1, label=f"{line['label']} (published)"
+                sizes,
+                speeds,
+                ":",
+                marker="x+*1"[number % 4],
+                color=theme.series[-1],
+                linewidth=1,
+                label=f"{line['label']} (published)",
             )
         _batch_axis(axes, sorted({*_sizes(rows), *(int(size) for line in published for size in line["images_per_s"])}))
         axes.set_ylim(bottom=0)
@@ -69,7 +85,11 @@ def throughput(rows: Sequence[BenchmarkRow], published: Sequence[Mapping[str, An
 
     alt = _said(rows, lambda row: row.images_per_s, "images per second")
     lines = [f"{line['label']}: {line['images_per_s']}" for line in published]
-    return draw(plot, "Throughput against batch size", alt + (f" Published, not measured here: {'; '.join(lines)}." if lines else ""))
+    return draw(
+        plot,
+        "Throughput against batch size",
+        alt + (f" Published, not measured here: {'; '.join(lines)}." if lines else ""),
+    )
 
 
 def roofline(record: BenchmarkRecord, published: Sequence[Mapping[str, Any]] = ()) -> Figure:
@@ -83,7 +103,13 @@ def roofline(record: BenchmarkRecord, published: Sequence[Mapping[str, Any]] = (
 
     def plot(axes: Axes, theme: Theme) -> None:
         wide = np.geomspace(sizes.min(), sizes.max(), 50) if len(sizes) > 1 else np.array([sizes[0] / 2, sizes[0] * 2])
-        axes.plot(wide, np.full(len(wide), computing), color=theme.ink, linewidth=1.2, label=f"arithmetic bound: {computing:,.4g} images/s")
+        axes.plot(
+            wide,
+            np.full(len(wide), computing),
+            color=theme.ink,
+            linewidth=1.2,
+            label=f"arithmetic bound: {computing:,.4g} images/s",
+        )
         if reading:
             axes.plot(
                 wide,
@@ -95,10 +121,21 @@ def roofline(record: BenchmarkRecord, published: Sequence[Mapping[str, Any]] = (
             )
         _lines(axes, theme, record.rows, lambda row: row.images_per_s)
         for number, line in enumerate(published):
-            own = [(int(size), speed) for size, speed in line["images_per_s"].items() if sizes.min() <= int(size) <= sizes.max()]
+            own = [
+                (int(size), speed)
+                for size, speed in line["images_per_s"].items()
+                if sizes.min() <= int(size) <= sizes.max()
+            ]
             if own:
-                axes.plot(*zip(*own, strict=True), "x+*1"[number % 4], color=theme.series[-1], label=f"{line['label']} (published)")
-        inside = {int(size) for line in published for size in line["images_per_s"] if sizes.min() <= int(size) <= sizes.max()}
+                axes.plot(
+                    *zip(*own, strict=True),
+                    "x+*1"[number % 4],
+                    color=theme.series[-1],
+                    label=f"{line['label']} (published)",
+                )
+        inside = {
+            int(size) for line in published for size in line["images_per_s"] if sizes.min() <= int(size) <= sizes.max()
+        }
         _batch_axis(axes, sorted({*_sizes(record.rows), *inside}))
         axes.set_yscale("log")
         axes.set_ylabel("images/s")
@@ -122,7 +159,9 @@ def latency(rows: Sequence[BenchmarkRow]) -> Figure:
                 place = sizes.index(row.batch_size) + shift
                 spread = np.random.default_rng(0).uniform(-0.08, 0.08, len(samples))
                 axes.scatter(place + spread, samples, s=6, alpha=0.45, color=colour, linewidths=0, label=name)
-                axes.plot([place], [np.median(samples)], "_", markersize=15, markeredgewidth=2.5, color=colour, label=name)
+                axes.plot(
+                    [place], [np.median(samples)], "_", markersize=15, markeredgewidth=2.5, color=colour, label=name
+                )
         axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
         axes.set_xlabel("batch size (images)")
         axes.set_ylabel("ms per image")
@@ -142,7 +181,12 @@ def memory(rows: Sequence[BenchmarkRow], total_bytes: int | None, where: str) ->
         _lines(axes, theme, rows, gibibytes)
         peak = max((gibibytes(row) or 0 for row in rows), default=0)
         if total_bytes and total_bytes / 2**30 < 4 * peak:
-            axes.axhline(total_bytes / 2**30, color=theme.series[1], linestyle=":", label=f"all memory: {total_bytes / 2**30:.0f} GiB")
+            axes.axhline(
+                total_bytes / 2**30,
+                color=theme.series[1],
+                linestyle=":",
+                label=f"all memory: {total_bytes / 2**30:.0f} GiB",
+            )
         _batch_axis(axes, _sizes(rows))
         axes.set_ylim(bottom=0)
         axes.set_ylabel("peak memory (GiB)")
@@ -164,13 +208,19 @@ def ratios(rows: Sequence[BenchmarkRow], baseline: str) -> Figure:
             bars = np.array([[ratio.low, ratio.high] for ratio in compared_ratios]).T
             whiskers = {"ecolor": theme.ink, "capsize": 3, "elinewidth": 1}
             colour = theme.series[number % len(theme.series)]
-            axes.bar(places, middle, width * 0.9, yerr=np.abs(bars - middle), error_kw=whiskers, color=colour, label=name)
+            axes.bar(
+                places, middle, width * 0.9, yerr=np.abs(bars - middle), error_kw=whiskers, color=colour, label=name
+            )
         axes.axhline(1, color=theme.ink, linewidth=1, linestyle="--", label=baseline)
         axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
         axes.set_xlabel("batch size (images)")
         axes.set_ylabel(f"times as fast as {baseline}")
 
-    alt = _said(compared, lambda row: row.ratio.median if row.ratio else None, f"times as fast as {baseline}, median of the rounds")
+    alt = _said(
+        compared,
+        lambda row: row.ratio.median if row.ratio else None,
+        f"times as fast as {baseline}, median of the rounds",
+    )
     return draw(plot, f"Against {baseline}, measured in turn in the same run: median and 95 % interval", alt)
 
 
@@ -184,8 +234,18 @@ def at_once(found: CardsAtOnce) -> Figure:
         bars = np.array([[speed.low or 0, speed.high or speed.mean] for speed in speeds]).T
         whiskers = {"ecolor": theme.ink, "capsize": 3, "elinewidth": 1}
         label = "all cards at once"
-        axes.bar(range(len(names)), middle, 0.7, yerr=np.abs(bars - middle), error_kw=whiskers, color=theme.series[0], label=label)
-        axes.axhline(alone.mean, color=theme.series[1], linestyle="--", label=f"the first alone: {alone.mean:,.4g} images/s")
+        axes.bar(
+            range(len(names)),
+            middle,
+            0.7,
+            yerr=np.abs(bars - middle),
+            error_kw=whiskers,
+            color=theme.series[0],
+            label=label,
+        )
+        axes.axhline(
+            alone.mean, color=theme.series[1], linestyle="--", label=f"the first alone: {alone.mean:,.4g} images/s"
+        )
         axes.set_xticks(range(len(names)), names)
         axes.set_xlabel("process, one a card")
         axes.set_ylabel("images/s")

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ivit_helpers.device import Device, is_out_of_memory
-from ivit_helpers.measure import Forward, timed
-from ivit_helpers.record import BatchTried, BenchmarkRow, Frontier, Progress
-from ivit_helpers.report import Table, number
+from ivit_helpers.device.device import Device, is_out_of_memory
+from ivit_helpers.measure.timing import Forward, timed
+from ivit_helpers.record.progress import Progress
+from ivit_helpers.record.rows import BatchTried, BenchmarkRow, Frontier
+from ivit_helpers.report.table import Table, number
 
 MOST = 4096
 """Images: the largest batch that is tried"""
@@ -51,7 +52,11 @@ class _Search:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            self.tried.append(BatchTried(batch_size=size, fits=False, asked_bytes=asked_bytes(error), error=self.device.explain(error)))
+            self.tried.append(
+                BatchTried(
+                    batch_size=size, fits=False, asked_bytes=asked_bytes(error), error=self.device.explain(error)
+                )
+            )
             return False
         finally:
             self.device.release_memory()
@@ -82,7 +87,9 @@ class _Search:
         return max(0, last.peak_bytes - first.peak_bytes) / (last.batch_size - first.batch_size) * size
 
 
-def frontier(forward: Forward, batch: Callable[[int], Tensor], device: Device, longest_s: float = LONGEST_CALL_S) -> Frontier:
+def frontier(
+    forward: Forward, batch: Callable[[int], Tensor], device: Device, longest_s: float = LONGEST_CALL_S
+) -> Frontier:
     """The largest batch that fits. Every attempt is kept, with the memory that a failed one asked for.
 
     longest_s: seconds; a batch that would take longer is not tried.
@@ -101,7 +108,12 @@ def frontier(forward: Forward, batch: Callable[[int], Tensor], device: Device, l
             middle = (fits + fails) // 2
             fits, fails = (middle, fails) if search.fits(middle) else (fits, middle)
             progress.update()
-    return Frontier(largest=fits, exact=bool(fails), ended=ended or f"a batch of {fails} does not fit into the memory", tried=search.tried)
+    return Frontier(
+        largest=fits,
+        exact=bool(fails),
+        ended=ended or f"a batch of {fails} does not fit into the memory",
+        tried=search.tried,
+    )
 
 
 def swept_sizes(found: Frontier) -> list[int]:

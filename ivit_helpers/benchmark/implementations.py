@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
-from ivit_helpers.device import Compiled, Graphed
+from ivit_helpers.device.graphs import Compiled, Graphed
 from ivit_helpers.errors import Unavailable
-from ivit_helpers.measure import Forward, Peer
-from ivit_helpers.model import PLAIN
-from ivit_helpers.weights import Loaded
+from ivit_helpers.measure.peer import Peer
+from ivit_helpers.measure.timing import Forward
+from ivit_helpers.model.kernels import PLAIN
+from ivit_helpers.weights.loading import Loaded
 
 BASELINE = "transformers-sdpa"
 IMPLEMENTATIONS: Mapping[str, Callable[[Loaded], Forward]] = {

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from ivit_helpers.device import Compiled
-from ivit_helpers.measure import Forward, audited, pixel_batch
-from ivit_helpers.record import BenchmarkRecord, BenchmarkRow, Run
-from ivit_helpers.report import Table, number
-from ivit_helpers.weights import Loaded
+from ivit_helpers.device.graphs import Compiled
+from ivit_helpers.measure.launches import audited
+from ivit_helpers.measure.timing import Forward, pixel_batch
+from ivit_helpers.record.record import BenchmarkRecord
+from ivit_helpers.record.rows import BenchmarkRow
+from ivit_helpers.record.run import Run
+from ivit_helpers.report.table import Table, number
+from ivit_helpers.weights.loading import Loaded
 
 WAITS = "launch-bound: this card waits for the host"
 NO_DIFFERENCE = "n/a: a CPU computes in the calls themselves"
@@ -45,7 +48,11 @@ def launch_table(rows: Sequence[BenchmarkRow]) -> Table:
             "launches": number(row.launches, 0),
             "ms until the last launch returns": number(row.host_ms),
             "ms until the device is idle": number(row.device_ms),
-            "who waits": NO_DIFFERENCE if row.host_ms is None else WAITS if row.is_launch_bound else "the host waits for the card",
+            "who waits": NO_DIFFERENCE
+            if row.host_ms is None
+            else WAITS
+            if row.is_launch_bound
+            else "the host waits for the card",
         }
         for row in rows
         if row.was_measured

@@ -9,13 +9,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ivit_helpers import cards, weights
 from ivit_helpers.benchmark.implementations import implementations
-from ivit_helpers.device import Device, Prepared, select
+from ivit_helpers.cards import worker
+from ivit_helpers.cards.meeting import Meeting
+from ivit_helpers.cards.place import Place
+from ivit_helpers.device.device import Device
+from ivit_helpers.device.graphs import Prepared
+from ivit_helpers.device.selection import select
 from ivit_helpers.errors import InputError
-from ivit_helpers.measure import host_and_device, pixel_batch, timed
-from ivit_helpers.model import relative_error
-from ivit_helpers.record import BenchmarkParameters, write_whole
+from ivit_helpers.measure.launches import host_and_device
+from ivit_helpers.measure.timing import pixel_batch, timed
+from ivit_helpers.model.rounding import relative_error
+from ivit_helpers.record.parameters import BenchmarkParameters
+from ivit_helpers.record.record import write_whole
+from ivit_helpers.weights import checkpoint, loading
 
 WINDOWS = 5
 """Of each kind: the first card alone, and all at once"""
@@ -37,13 +44,18 @@ def _launching(call: Callable[[], object], device: Device) -> tuple[float, float
     return None if device.uses_host_memory else host_and_device(call, device)
 
 
-def measured(place: cards.Place, told: Any, meeting: cards.Meeting, accelerator: Device) -> dict[str, Any]:
+def measured(place: Place, told: Any, meeting: Meeting, accelerator: Device) -> dict[str, Any]:
     """What this process measured."""
     asked = BenchmarkParameters(**told["parameters"])
-    loaded = weights.load(weights.find(asked.model), accelerator, accelerator.dtype(asked.dtype))
+    loaded = loading.load(checkpoint.find(asked.model), accelerator, accelerator.dtype(asked.dtype))
     [forward] = implementations([told["implementation"]], loaded).values()
     pixels, seconds = pixel_batch(loaded, told["batch_size"]), asked.seconds / WINDOWS
-    found: dict[str, Any] = {"card": told["devices"][place.local_rank], "alone": [], "at_once": [], "alone_launching": None}
+    found: dict[str, Any] = {
+        "card": told["devices"][place.local_rank],
+        "alone": [],
+        "at_once": [],
+        "alone_launching": None,
+    }
 
     def call() -> object:
         return forward(pixels)
@@ -66,10 +78,10 @@ def measured(place: cards.Place, told: Any, meeting: cards.Meeting, accelerator:
     return found
 
 
-def work(place: cards.Place, told: Any) -> None:
+def work(place: Place, told: Any) -> None:
     """Measure with the others; the first process writes what all of them found. Raises InputError where a card does not do it."""
     accelerator = select(told["devices"][place.local_rank])
-    with cards.Meeting() as meeting:
+    with Meeting() as meeting:
         try:
             found = measured(place, told, meeting, accelerator)
         except (RuntimeError, MemoryError) as error:
@@ -80,4 +92,4 @@ def work(place: cards.Place, told: Any) -> None:
 
 
 if __name__ == "__main__":
-    cards.serve(work)
+    worker.serve(work)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ivit_helpers.model import Block, InternViT
+from ivit_helpers.model.network import Block, InternViT
 
 
 class Products:
@@ -32,7 +32,9 @@ class Products:
 
     def _of_block(self, block: Block, tokens: Tensor) -> Tensor:
         attention, mlp = block.attn, block.mlp
-        q, k, v = (part.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for part in attention.qkv(tokens).chunk(3, dim=-1))
+        q, k, v = (
+            part.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for part in attention.qkv(tokens).chunk(3, dim=-1)
+        )
         attention.proj(self.network.kernels.attention(q, k, v).transpose(1, 2).flatten(2))
         last: Tensor = mlp.fc2(mlp.fc1(tokens))
         return last

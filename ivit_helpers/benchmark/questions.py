@@ -14,24 +14,20 @@ from ivit_helpers.benchmark.frontier import LONGEST_CALL_S, frontier, swept_size
 from ivit_helpers.benchmark.implementations import BASELINE
 from ivit_helpers.benchmark.products import Products
 from ivit_helpers.benchmark.ratios import ratio
-from ivit_helpers.device import agreed, dtype_name
+from ivit_helpers.device.device import dtype_name
+from ivit_helpers.device.several import agreed
 from ivit_helpers.errors import Unavailable
-from ivit_helpers.measure import (
-    AGREEMENT,
-    MOST_WINDOWS,
-    WINDOWS,
-    Agreement,
-    Forward,
-    Series,
-    interval_in_words,
-    pixel_batch,
-    reference_states,
-    sweep,
-    watched,
-)
-from ivit_helpers.record import BenchmarkParameters, BenchmarkRecord, BenchmarkRow, Run, best
-from ivit_helpers.report import Facts, Table, Together, facts
-from ivit_helpers.weights import Loaded
+from ivit_helpers.measure.conditions import watched
+from ivit_helpers.measure.fidelity import Agreement, reference_states
+from ivit_helpers.measure.samples import AGREEMENT, interval_in_words
+from ivit_helpers.measure.timing import MOST_WINDOWS, WINDOWS, Forward, Series, pixel_batch, sweep
+from ivit_helpers.record.parameters import BenchmarkParameters
+from ivit_helpers.record.record import BenchmarkRecord, best
+from ivit_helpers.record.rows import BenchmarkRow
+from ivit_helpers.record.run import Run
+from ivit_helpers.report.figure import Together
+from ivit_helpers.report.table import Facts, Table, facts
+from ivit_helpers.weights.loading import Loaded
 
 PRODUCTS = "products"
 """The name of the network's own products alone among what is timed"""
@@ -77,7 +73,12 @@ def agreement_table(judged: Judged) -> Table:
 
 
 def measure(
-    run: Run[BenchmarkRecord], forwards: Mapping[str, Forward], judged: Judged, loaded: Loaded, asked: BenchmarkParameters, limits: Ceilings
+    run: Run[BenchmarkRecord],
+    forwards: Mapping[str, Forward],
+    judged: Judged,
+    loaded: Loaded,
+    asked: BenchmarkParameters,
+    limits: Ceilings,
 ) -> list[BenchmarkRow]:
     """Sweep the batch sizes over the implementations that agree with the reference; the others stay as rows with the reason."""
     allowed = {name: forward for name, forward in forwards.items() if _passed(judged[name])}
@@ -91,7 +92,9 @@ def measure(
     products = {one.batch_size: one for one in timed if one.implementation == PRODUCTS}
     series = [one for one in timed if one.implementation != PRODUCTS]
     series += [
-        Series(name, size, error="" if isinstance(judged[name], Unavailable) else f"refused before timing: {judged[name]}")
+        Series(
+            name, size, error="" if isinstance(judged[name], Unavailable) else f"refused before timing: {judged[name]}"
+        )
         for size in sizes
         for name in forwards
         if name not in allowed
@@ -115,7 +118,9 @@ def measure(
     return rows
 
 
-def _batch_sizes(run: Run[BenchmarkRecord], allowed: Mapping[str, Forward], loaded: Loaded, asked: BenchmarkParameters) -> Sequence[int]:
+def _batch_sizes(
+    run: Run[BenchmarkRecord], allowed: Mapping[str, Forward], loaded: Loaded, asked: BenchmarkParameters
+) -> Sequence[int]:
     """The batch sizes to measure: as asked for, or up to the largest batch that fits with the first implementation."""
     if asked.batch_sizes != "auto":
         return asked.batch_sizes
@@ -131,7 +136,11 @@ def _batch_sizes(run: Run[BenchmarkRecord], allowed: Mapping[str, Forward], load
 def _keep(run: Run[BenchmarkRecord], rows: Sequence[BenchmarkRow]) -> None:
     run.note(rows=rows)
     run.table("rows", pd.json_normalize([row.model_dump(exclude={"samples_ms", "windows"}) for row in rows]))
-    samples = [(row.implementation, row.batch_size, call, sample) for row in rows for call, sample in enumerate(row.samples_ms, 1)]
+    samples = [
+        (row.implementation, row.batch_size, call, sample)
+        for row in rows
+        for call, sample in enumerate(row.samples_ms, 1)
+    ]
     kept = {row.batch_size: row.kept_bytes for row in rows if row.kept_bytes}
     if kept:
         run.caveat(
@@ -144,14 +153,14 @@ def _check_speeds(run: Run[BenchmarkRecord], rows: Sequence[BenchmarkRow]) -> No
     failed = [f"{row.implementation} at batch {row.batch_size}: {row.error}" for row in rows if row.error]
     run.check("every configuration ran", not failed, "; ".join(failed) or f"{len(rows)} configurations")
     measured = [row for row in rows if row.was_measured]
-    unsteady = [f"{row.implementation} at batch {row.batch_size} ({_windows(row)})" for row in measured if not row.steady]
+    unsteady = [
+        f"{row.implementation} at batch {row.batch_size} ({_windows(row)})" for row in measured if not row.steady
+    ]
     within = f"within {AGREEMENT:.0%} in throughput and median latency"
     detail = f"the last {WINDOWS} windows of every configuration agree {within}"
     if unsteady:
         some = "; ".join(unsteady[:NAMED]) + (f" and {len(unsteady) - NAMED} more" if len(unsteady) > NAMED else "")
-        detail = (
-            f"the timing of {len(unsteady)} of {len(measured)} configurations did not settle {within} in {MOST_WINDOWS} windows: {some}"
-        )
+        detail = f"the timing of {len(unsteady)} of {len(measured)} configurations did not settle {within} in {MOST_WINDOWS} windows: {some}"
     run.check("timings are steady", None if unsteady or best(rows) is None else True, detail, deciding=True)
     shares = [row.share_of_vendor_peak for row in rows if row.share_of_vendor_peak]
     if shares:
@@ -159,16 +168,22 @@ def _check_speeds(run: Run[BenchmarkRecord], rows: Sequence[BenchmarkRow]) -> No
         run.check("utilisation is possible", max(shares) <= 1, detail)
 
 
-def trust(run: Run[BenchmarkRecord], forwards: Mapping[str, Forward], rows: Sequence[BenchmarkRow], loaded: Loaded) -> Together:
+def trust(
+    run: Run[BenchmarkRecord], forwards: Mapping[str, Forward], rows: Sequence[BenchmarkRow], loaded: Loaded
+) -> Together:
     """Was the network really computed, and what is around the computation? Of the implementation that is reported on."""
     row = best(rows)
     if row is None:
         return Together(check_compliance(run, None))
     forward, device = forwards[row.implementation], loaded.device
-    batches, other = ([pixel_batch(loaded, row.batch_size, seed + number) for number in range(DISTINCT)] for seed in (0, 1000))
+    batches, other = (
+        [pixel_batch(loaded, row.batch_size, seed + number) for number in range(DISTINCT)] for seed in (0, 1000)
+    )
     answered = check_compliance(run, examine(forward, batches, other, device))
     found = []
-    for size in sorted({one.batch_size for one in rows if one.was_measured and one.implementation == row.implementation}):
+    for size in sorted(
+        {one.batch_size for one in rows if one.was_measured and one.implementation == row.implementation}
+    ):
         pixels = pixel_batch(loaded, size)
         copied = transfer(forward, pixels, device)
         if copied:
@@ -188,14 +203,18 @@ def _passed(judgement: Judgement) -> bool:
     return isinstance(judgement, Agreement) and judgement.passed
 
 
-def _row(one: Series, series: Sequence[Series], products: Mapping[int, Series], loaded: Loaded, judgement: Judgement) -> BenchmarkRow:
+def _row(
+    one: Series, series: Sequence[Series], products: Mapping[int, Series], loaded: Loaded, judgement: Judgement
+) -> BenchmarkRow:
     row = BenchmarkRow(**one.row(dtype_name(loaded.dtype), loaded.network.config.flops_per_image).model_dump())
     if isinstance(judgement, Agreement):
         row.relative_error = judgement.error
     if isinstance(judgement, Unavailable):
         row.unavailable = str(judgement)
     row.kept_bytes = one.kept_bytes
-    baseline = next((other for other in series if (other.implementation, other.batch_size) == (BASELINE, one.batch_size)), None)
+    baseline = next(
+        (other for other in series if (other.implementation, other.batch_size) == (BASELINE, one.batch_size)), None
+    )
     if one is not baseline:
         row.ratio = ratio(one, baseline)
     row.products = ratio(one, products.get(one.batch_size))

@@ -6,8 +6,9 @@ from itertools import chain
 
 import numpy as np
 
-from ivit_helpers.measure import Series, interval, paired_ratios
-from ivit_helpers.record import Ratio
+from ivit_helpers.measure.samples import interval
+from ivit_helpers.measure.timing import Series, paired_ratios
+from ivit_helpers.record.rows import Ratio
 
 RESAMPLES = 2000
 
@@ -26,4 +27,6 @@ def ratio(one: Series, baseline: Series | None) -> Ratio | None:
     low, high = interval([statistics.median(window) for window in windows]) or (0.0, math.inf)
     drawn = np.median(np.random.default_rng(0).choice(rounds, (RESAMPLES, len(rounds))), axis=1)
     least, most = np.percentile(drawn, [2.5, 97.5]).tolist()
-    return Ratio(baseline=baseline.implementation, median=median, low=min(low, least), high=max(high, most), n=len(rounds))
+    return Ratio(
+        baseline=baseline.implementation, median=median, low=min(low, least), high=max(high, most), n=len(rounds)
+    )

@@ -6,11 +6,13 @@ from ivit_helpers.benchmark import figures
 from ivit_helpers.benchmark.frontier import frontier_table, recommended
 from ivit_helpers.benchmark.implementations import BASELINE
 from ivit_helpers.benchmark.launches import launch_table
-from ivit_helpers.measure import timing_table
-from ivit_helpers.model import published_speeds
-from ivit_helpers.record import BenchmarkRecord, BenchmarkRow, Ratio, TimingRow
-from ivit_helpers.report import NOTHING, SideBySide, Table, Together, number
-from ivit_helpers.weights import Loaded
+from ivit_helpers.measure.timing import timing_table
+from ivit_helpers.model.published import published_speeds
+from ivit_helpers.record.record import BenchmarkRecord
+from ivit_helpers.record.rows import BenchmarkRow, Ratio, TimingRow
+from ivit_helpers.report.figure import SideBySide, Together
+from ivit_helpers.report.table import NOTHING, Table, number
+from ivit_helpers.weights.loading import Loaded
 
 
 def _in_words(ratio: Ratio | None) -> str:
@@ -20,7 +22,9 @@ def _in_words(ratio: Ratio | None) -> str:
 def limit_figures(record: BenchmarkRecord, loaded: Loaded) -> Together:
     """How far every point is from what the device could do, how the same products alone compare, and who waits for whom."""
     speeds = published_speeds(loaded.network.config)
-    return Together(figures.roofline(record, speeds), limit_table(record.rows, record.products), launch_table(record.rows))
+    return Together(
+        figures.roofline(record, speeds), limit_table(record.rows, record.products), launch_table(record.rows)
+    )
 
 
 def limit_table(rows: Sequence[BenchmarkRow], products: Sequence[TimingRow]) -> Table:
@@ -39,7 +43,9 @@ def limit_table(rows: Sequence[BenchmarkRow], products: Sequence[TimingRow]) -> 
         for row in rows
         if row.was_measured
     ]
-    return Table(lines, "The bound: every weight is read once a pass, every product is computed, nothing else takes time")
+    return Table(
+        lines, "The bound: every weight is read once a pass, every product is computed, nothing else takes time"
+    )
 
 
 def which_batch(record: BenchmarkRecord) -> Together:
@@ -66,8 +72,16 @@ def memory_and_ratio_figures(rows: Sequence[BenchmarkRow], loaded: Loaded) -> Si
 def published_table(loaded: Loaded) -> Table:
     """The published figures for exactly this network, with their sources."""
     lines = [
-        {"published by others, not measured here": line["label"], "batch": size, "images/s": f"{speed:g}", "source": line["source"]}
+        {
+            "published by others, not measured here": line["label"],
+            "batch": size,
+            "images/s": f"{speed:g}",
+            "source": line["source"],
+        }
         for line in published_speeds(loaded.network.config)
         for size, speed in line["images_per_s"].items()
     ]
-    return Table(lines or [{"published figures": "none is known for this network; those for InternViT-6B-224px do not apply to it"}])
+    return Table(
+        lines
+        or [{"published figures": "none is known for this network; those for InternViT-6B-224px do not apply to it"}]
+    )

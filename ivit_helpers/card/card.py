@@ -11,8 +11,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ivit_helpers.card import reading, tables
 from ivit_helpers.card.texts import TEXTS, Language
 from ivit_helpers.errors import InputError
-from ivit_helpers.model import repository
-from ivit_helpers.record import AccuracyRecord, BenchmarkRecord, ModelFacts, ModelRecord, SmokeRecord
+from ivit_helpers.model.published import repository
+from ivit_helpers.record.record import AccuracyRecord, BenchmarkRecord, ModelRecord, SmokeRecord
+from ivit_helpers.record.rows import ModelFacts
 from ivit_helpers.runs import read_run
 
 TEMPLATE = Path(__file__).resolve().parent / "template"
@@ -39,31 +40,51 @@ def model_card(given: Sequence[str], language: Language) -> str:
     records = [record for name in given for record in read_run(name).records.values()]
     loaded = [record for record in records if record.model]
     if not loaded:
-        raise InputError(f"No run of {', '.join(given)} loaded a model, so there is nothing to write a card of: give runs that did.")
+        raise InputError(
+            f"No run of {', '.join(given)} loaded a model, so there is nothing to write a card of: give runs that did."
+        )
     names = dict.fromkeys(record.model_name for record in loaded)
     if len(names) > 1:
-        raise InputError(f"The runs are of several models ({', '.join(names)}), and a card is of one: give runs of one model.")
+        raise InputError(
+            f"The runs are of several models ({', '.join(names)}), and a card is of one: give runs of one model."
+        )
 
     def text(key: str, **values: object) -> str:
         return TEXTS[key][0 if language == "en" else 1].format(**values)
 
     environment = Environment(  # noqa: S701  the card is Markdown; `cell` escapes what comes from records
-        loader=FileSystemLoader(TEMPLATE), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
+        loader=FileSystemLoader(TEMPLATE),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
     )
-    environment.filters |= {"cell": in_one_line, "code": in_code, "json": lambda value: json.dumps(value, ensure_ascii=False)}
-    environment.globals["t"] = lambda key, **values: text(key, **{name: in_one_line(value) for name, value in values.items()})
+    environment.filters |= {
+        "cell": in_one_line,
+        "code": in_code,
+        "json": lambda value: json.dumps(value, ensure_ascii=False),
+    }
+    environment.globals["t"] = lambda key, **values: text(
+        key, **{name: in_one_line(value) for name, value in values.items()}
+    )
     card = environment.get_template("card.md.j2").render(_contents(loaded, records, language, tables.Tables(text)))
     return "\n".join(
-        line for line, before in zip(card.split("\n"), ["", *card.split("\n")], strict=False) if line.strip() or before.strip()
+        line
+        for line, before in zip(card.split("\n"), ["", *card.split("\n")], strict=False)
+        if line.strip() or before.strip()
     )
 
 
-def _contents(loaded: Sequence[ModelRecord], records: Sequence[ModelRecord], language: Language, made: tables.Tables) -> dict[str, Any]:
+def _contents(
+    loaded: Sequence[ModelRecord], records: Sequence[ModelRecord], language: Language, made: tables.Tables
+) -> dict[str, Any]:
     """Everything that the template needs; what the records do not have is empty."""
     smoke = [record for record in records if isinstance(record, SmokeRecord)]
     benchmarks = [record for record in records if isinstance(record, BenchmarkRecord)]
     accuracies = [record for record in records if isinstance(record, AccuracyRecord) and record.rows]
-    model = max((record.model for record in loaded if record.model), key=lambda facts: len(facts.model_dump(exclude_none=True)))
+    model = max(
+        (record.model for record in loaded if record.model), key=lambda facts: len(facts.model_dump(exclude_none=True))
+    )
     devices = dict.fromkeys(record.device_name for record in records)
     timed: list[SmokeRecord | BenchmarkRecord] = [*smoke, *benchmarks]
     base = repository(model.name).get("base_model", "")
@@ -89,14 +110,18 @@ def _contents(loaded: Sequence[ModelRecord], records: Sequence[ModelRecord], lan
         "weights_bytes": reading.readable("bytes", model.bytes),
         "largest_batch": next((record.frontier.largest for record in benchmarks if record.frontier), None),
         "packages": ", ".join(
-            dict.fromkeys(f"{name} {version}" for record in records for name, version in reading.packages(record).items())
+            dict.fromkeys(
+                f"{name} {version}" for record in records for name, version in reading.packages(record).items()
+            )
         ),
         "ladder": made.ladder(records),
         "diagnosis": made.diagnosis(smoke),
         "layout": [made.layout(name) for name in LAYOUT],
         "files": list(dict.fromkeys(name for record in records for name in reading.files(record))),
         "summary": made.summary(smoke, benchmarks, accuracies, model),
-        "conclusion": made.conclusion(model, records, ", ".join(devices), complete=bool(smoke and benchmarks and accuracies)),
+        "conclusion": made.conclusion(
+            model, records, ", ".join(devices), complete=bool(smoke and benchmarks and accuracies)
+        ),
     }
 
 
@@ -119,7 +144,9 @@ def _front(model: ModelFacts, records: Sequence[ModelRecord], language: Language
 def _commands(records: Sequence[ModelRecord]) -> dict[str, Any]:
     """How to check, to look at one image, to repeat these runs, and to install."""
     first = records[0].parameters
-    words = shlex.join(word for name in ("model", "device") if name in first for word in ("-p", f"{name}={first[name]}"))
+    words = shlex.join(
+        word for name in ("model", "device") if name in first for word in ("-p", f"{name}={first[name]}")
+    )
     extras = ",".join(kind.package_extra for kind in reading.kinds(records) if kind.package_extra)
     return {
         "check": f"ivit check {words}",

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from ivit_helpers.device import Device, kind_named
-from ivit_helpers.record import ModelRecord
-from ivit_helpers.report import facts
+from ivit_helpers.device.device import Device
+from ivit_helpers.device.selection import kind_named
+from ivit_helpers.record.record import ModelRecord
+from ivit_helpers.report.table import facts
 
 ON_DEVICE = "every operator runs on the device"
 PACKAGES = ("torch", "torch-npu", "transformers", "timm", "safetensors", "numpy", "pillow", "cann")

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ivit_helpers.card.reading import ON_DEVICE, kinds, readable, status_of
-from ivit_helpers.record import AccuracyRecord, AccuracyRow, BenchmarkRecord, ModelFacts, ModelRecord, SmokeRecord, TimingRow
-from ivit_helpers.report import NOTHING, number
+from ivit_helpers.record.record import AccuracyRecord, BenchmarkRecord, ModelRecord, SmokeRecord
+from ivit_helpers.record.rows import AccuracyRow, ModelFacts, TimingRow
+from ivit_helpers.report.table import NOTHING, number
 
 AGREES = "agreement with the reference"
 MACHINE = ("device", "device_memory_bytes", "torch", "torch-npu", "transformers", "timm", "cann", "driver", "python")
@@ -26,7 +27,12 @@ class Tables:
         for record in records:
             known = next((one for one in found if one["environment"] == record.environment), None)
             if known is None:
-                known = {"environment": record.environment, "device": record.device_name, "rows": self._machine(record), "models": []}
+                known = {
+                    "environment": record.environment,
+                    "device": record.device_name,
+                    "rows": self._machine(record),
+                    "models": [],
+                }
                 found.append(known)
             name = record.parameters.get("model")
             if name and name not in known["models"]:
@@ -112,16 +118,37 @@ class Tables:
 
     def performance(self, records: Sequence[SmokeRecord | BenchmarkRecord], *, several: bool) -> dict[str, Any] | None:
         """Every configuration of the benchmarks, and of the smoke runs where there is no benchmark; None where nothing was timed."""
-        benchmarks: list[SmokeRecord | BenchmarkRecord] = [record for record in records if isinstance(record, BenchmarkRecord)]
+        benchmarks: list[SmokeRecord | BenchmarkRecord] = [
+            record for record in records if isinstance(record, BenchmarkRecord)
+        ]
         used = benchmarks or list(records)
-        rows = [self._timing(record, row, several=several) for record in used for row in record.rows if row.was_measured or row.error]
+        rows = [
+            self._timing(record, row, several=several)
+            for record in used
+            for row in record.rows
+            if row.was_measured or row.error
+        ]
         if not rows:
             return None
-        headings = ("implementation", "dtype", "batch", "throughput", "interval", "ms", "steady", "peak", "error", "failed_with")
+        headings = (
+            "implementation",
+            "dtype",
+            "batch",
+            "throughput",
+            "interval",
+            "ms",
+            "steady",
+            "peak",
+            "error",
+            "failed_with",
+        )
         table = [["" if cell == NOTHING else cell for cell in row] for row in rows]
         names = ([self.text("device_column")] if several else []) + [self.text(heading) for heading in headings]
         kept = [place for place in range(len(names)) if any(row[place] for row in table)]
-        return {"headings": [names[place] for place in kept], "rows": [[row[place] or NOTHING for place in kept] for row in table]}
+        return {
+            "headings": [names[place] for place in kept],
+            "rows": [[row[place] or NOTHING for place in kept] for row in table],
+        }
 
     def _timing(self, record: ModelRecord, row: TimingRow, *, several: bool) -> list[str]:
         error = getattr(row, "relative_error", None)
@@ -177,11 +204,19 @@ class Tables:
         on_card = any(not kind.uses_host_memory for kind in kinds(records))
         peaks = [row.peak_memory_bytes for row in rows if row.peak_memory_bytes]
         host = [model.load_host_peak_bytes for model in loads if model.load_host_peak_bytes]
-        card = [*peaks, *(model.load_device_peak_bytes for model in loads if model.load_device_peak_bytes)] if on_card else []
+        card = (
+            [*peaks, *(model.load_device_peak_bytes for model in loads if model.load_device_peak_bytes)]
+            if on_card
+            else []
+        )
         described = records[0].environment
         return [
             [self.text("cards"), self.text("one"), self.text("one")],
-            *([[self.text("device_memory"), self._bytes(card), self._bytes([described.get("device_memory_bytes")])]] if on_card else []),
+            *(
+                [[self.text("device_memory"), self._bytes(card), self._bytes([described.get("device_memory_bytes")])]]
+                if on_card
+                else []
+            ),
             [
                 self.text("host_memory"),
                 self._bytes(host if on_card else host + peaks),
@@ -195,7 +230,9 @@ class Tables:
 
     def ladder(self, records: Sequence[ModelRecord]) -> list[str]:
         """What to try, one after the other, when a forward pass fails."""
-        look = ", ".join(f"`{command}`" for command in [*(kind.status_command for kind in kinds(records)), "ivit check"] if command)
+        look = ", ".join(
+            f"`{command}`" for command in [*(kind.status_command for kind in kinds(records)), "ivit check"] if command
+        )
         return [
             self.text("step_again"),
             self.text("step_device", command=look),
@@ -215,7 +252,11 @@ class Tables:
         return f"├── {name:<16} {self.text(f'layout:{name}')}"
 
     def summary(
-        self, smoke: Sequence[SmokeRecord], benchmarks: Sequence[BenchmarkRecord], accuracies: Sequence[AccuracyRecord], model: ModelFacts
+        self,
+        smoke: Sequence[SmokeRecord],
+        benchmarks: Sequence[BenchmarkRecord],
+        accuracies: Sequence[AccuracyRecord],
+        model: ModelFacts,
     ) -> Rows:
         """The result of each part."""
         rows = [
@@ -225,7 +266,10 @@ class Tables:
             [self.text("sum:agreement"), self.text(status_of(smoke, AGREES))],
         ]
         parts: list[tuple[str, Sequence[ModelRecord]]] = [("sum:benchmark", benchmarks), ("sum:accuracy", accuracies)]
-        return rows + [[self.text(key), ", ".join(self.text(one.status) for one in some) or self.text("missing")] for key, some in parts]
+        return rows + [
+            [self.text(key), ", ".join(self.text(one.status) for one in some) or self.text("missing")]
+            for key, some in parts
+        ]
 
     def conclusion(self, model: ModelFacts, records: Sequence[ModelRecord], devices: str, *, complete: bool) -> str:
         """What the statuses of all runs come to."""

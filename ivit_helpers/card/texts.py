@@ -49,7 +49,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "It takes images of {side} × {side} pixels. The network has {parameters} parameters. Classification head: {head}.",
         "输入图像为 {side} × {side} 像素；网络共有 {parameters} 个参数。分类头：{head}。",
     ),
-    "random_head": (" The head is random: it only shows that the pipeline works.", "（分类头为随机初始化，只用于验证流程。）"),
+    "random_head": (
+        " The head is random: it only shows that the pipeline works.",
+        "（分类头为随机初始化，只用于验证流程。）",
+    ),
     "weights_from": ("Weights: {source}", "权重来源：{source}"),
     "limits": ("What limits these results, as recorded:", "运行记录中注明的限制（原文）："),
     # words
@@ -173,7 +176,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "device_memory": ("memory of the device", "单卡显存"),
     "host_memory": ("memory of the host", "主机内存"),
     "weights_take": ("The weights alone take {bytes} in {dtype}.", "仅权重以 {dtype} 存放需占用 {bytes}。"),
-    "at_least": ("Plan for more than the measured peak: other batch sizes take more.", "显存与内存应大于实测峰值；更大的批会占用更多。"),
+    "at_least": (
+        "Plan for more than the measured peak: other batch sizes take more.",
+        "显存与内存应大于实测峰值；更大的批会占用更多。",
+    ),
     "largest_batch": ("The largest batch that fits is {batch}.", "可容纳的最大批为 {batch}。"),
     "install": (
         "torch-npu must fit the CANN of the machine; it brings the torch that it needs.",
@@ -204,7 +210,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "layout:notebooks/": ("smoke, benchmark, accuracy, explore and compare", "冒烟、性能、精度、观察与对比笔记本"),
     "layout:ivit_helpers/": ("the code that the notebooks call; the ivit command", "笔记本调用的代码与 ivit 命令"),
     "layout:data/": ("an embedded miniature and images; published figures", "内置微型模型、图像与已公布数据"),
-    "layout:reports/": ("one folder for each run: page (HTML), record (JSON), tables (CSV)", "每次运行一个目录：网页、记录与表格"),
+    "layout:reports/": (
+        "one folder for each run: page (HTML), record (JSON), tables (CSV)",
+        "每次运行一个目录：网页、记录与表格",
+    ),
     "layout:tools/": ("scripts for people who work on the project", "开发用脚本"),
     "layout:tests/": ("tests", "测试"),
     "layout:pyproject.toml": ("dependencies", "依赖列表"),
@@ -219,5 +228,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "sum:accuracy": ("accuracy evaluation", "精度评测"),
     "all_good": ("Nothing failed in these runs of {model} on {device}.", "{model} 在 {device} 上的各项运行均无失败。"),
     "not_good": ("Not everything worked: {reasons}", "存在未通过的项目：{reasons}"),
-    "part_unjudged": ("Parts are not judged or not measured; the table says which.", "部分项目未判定或未测量，见上表。"),
+    "part_unjudged": (
+        "Parts are not judged or not measured; the table says which.",
+        "部分项目未判定或未测量，见上表。",
+    ),
 }

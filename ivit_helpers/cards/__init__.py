@@ -4,10 +4,3 @@ import torch.
 The engine is torchrun (torch.distributed.run), the convention on Ascend and CUDA alike. The processes need nothing of each other while
 they work; where they meet, they meet through gloo, which every build of torch has.
 """
-
-from ivit_helpers.cards.launching import Ended, launch
-from ivit_helpers.cards.meeting import Meeting
-from ivit_helpers.cards.place import Place, place
-from ivit_helpers.cards.worker import serve
-
-__all__ = ["Ended", "Meeting", "Place", "launch", "place", "serve"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ivit_helpers.cards.lifeline import lifeline
 from ivit_helpers.cards.meeting import MEETING_FILE
-from ivit_helpers.device import cores
+from ivit_helpers.device.several import cores
 
 EVERY_SECONDS = 0.2
 PATIENCE = 60
@@ -33,7 +33,13 @@ class Ended:
 
 
 def launch(
-    module: str, settings: Path, processes: int, log: Path, watch: Callable[[], None] = lambda: None, *, together: bool = False
+    module: str,
+    settings: Path,
+    processes: int,
+    log: Path,
+    watch: Callable[[], None] = lambda: None,
+    *,
+    together: bool = False,
 ) -> list[Ended]:
     """Run `python -m MODULE SETTINGS` in so many processes of this machine, and return how each ended.
 
@@ -42,7 +48,9 @@ def launch(
     by an interrupt too, no process is left.
     """
     with tempfile.TemporaryDirectory(prefix="ivit-cards-") as meeting_place:
-        return _launched(module, settings, processes, log, watch, "together" if together else "apart", Path(meeting_place))
+        return _launched(
+            module, settings, processes, log, watch, "together" if together else "apart", Path(meeting_place)
+        )
 
 
 def _launched(

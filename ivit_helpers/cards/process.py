@@ -31,7 +31,9 @@ def main(log: str, way: str, *work: str) -> int:
         signal.signal(number, end)
     with Path(f"{name}.log").open("wb") as output:
         child.append(
-            subprocess.Popen([sys.executable, "-m", *work], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=lifeline())
+            subprocess.Popen(
+                [sys.executable, "-m", *work], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=lifeline()
+            )
         )
         if asked_to_end:  # before it was there
             child[0].terminate()

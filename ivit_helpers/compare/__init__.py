@@ -14,8 +14,3 @@ from ivit_helpers.compare.questions import (
     speed_table,
     unmatched,
 )
-
-__all__ = [
-    "answers", "begin", "check_inputs", "differences", "endings", "errors", "headline", "history", "judge", "speed_figure", "speed_table",
-    "unmatched",
-]  # fmt: skip

@@ -2,11 +2,13 @@
 
 import math
 
-from ivit_helpers import accuracy
-from ivit_helpers.device import dtype_name
+from ivit_helpers.accuracy import flips, other_run, reference
+from ivit_helpers.device.device import dtype_name
 from ivit_helpers.errors import InputError
-from ivit_helpers.model import ALLOWED_MULTIPLE, FLOOR
-from ivit_helpers.record import AccuracyRecord, AccuracyRow, CompareRow, ExploreRecord, ModelRecord
+from ivit_helpers.model.rounding import ALLOWED_MULTIPLE, FLOOR
+from ivit_helpers.record.compared import CompareRow
+from ivit_helpers.record.record import AccuracyRecord, ExploreRecord, ModelRecord
+from ivit_helpers.record.rows import AccuracyRow
 from ivit_helpers.runs import NamedRun
 
 MULTIPLE = {dtype_name(dtype): multiple for dtype, multiple in ALLOWED_MULTIPLE.items()}
@@ -31,10 +33,10 @@ def compare_answers(run: int, first: NamedRun, later: NamedRun) -> list[CompareR
         run=run, kind="answers", notebook="accuracy", name=f"top-1 on {here.set}", unit=POINTS, first=there.top1, later=here.top1,
         change=change, low=low, high=high, outcome="not judged", detail="",
     )  # fmt: skip
-    tables = [accuracy.predictions_of(record, one.folder) for record, one in ((after, later), (before, first))]
+    tables = [reference.predictions_of(record, one.folder) for record, one in ((after, later), (before, first))]
     if tables[0] and tables[1]:
         try:
-            _judge_flips(row, accuracy.compare_runs(tables[0], tables[1]))
+            _judge_flips(row, flips.compare_runs(tables[0], tables[1]))
         except InputError as error:
             row.detail = str(error)
     else:
@@ -57,7 +59,11 @@ def _difference(there: AccuracyRow, here: AccuracyRow) -> tuple[float | None, fl
         return None, None, None
     (one, one_low, one_high), (two, two_low, two_high) = there.best(1), here.best(1)
     change = two - one
-    return change, change - math.hypot(two - two_low, one_high - one), change + math.hypot(two_high - two, one - one_low)
+    return (
+        change,
+        change - math.hypot(two - two_low, one_high - one),
+        change + math.hypot(two_high - two, one - one_low),
+    )
 
 
 def _judge_difference(row: CompareRow) -> None:
@@ -66,10 +72,13 @@ def _judge_difference(row: CompareRow) -> None:
     elif row.low <= 0 <= row.high:
         row.outcome, row.detail = "no difference seen", "the interval of the difference holds 0"
     else:
-        row.outcome, row.detail = ("worse" if row.change < 0 else "better"), "the interval of the difference does not hold 0"
+        row.outcome, row.detail = (
+            ("worse" if row.change < 0 else "better"),
+            "the interval of the difference does not hold 0",
+        )
 
 
-def _judge_flips(row: CompareRow, compared: accuracy.Comparison) -> None:
+def _judge_flips(row: CompareRow, compared: flips.Comparison) -> None:
     answered, flipped, (lost, won) = len(compared.answered), len(compared.flipped), compared.turned
     row.p = compared.p
     row.detail = (
@@ -79,7 +88,7 @@ def _judge_flips(row: CompareRow, compared: accuracy.Comparison) -> None:
     once = len(compared.answered_once)
     if once:
         row.detail += f"; {once:,} were answered in one run only"
-    significant = compared.p < accuracy.LEAST_P
+    significant = compared.p < other_run.LEAST_P
     row.outcome = ("worse" if lost > won else "better") if significant else "no difference seen"
 
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from ivit_helpers.compare.speed import THRESHOLD
-from ivit_helpers.record import CompareRow
-from ivit_helpers.report import Figure, Theme, draw
+from ivit_helpers.record.compared import CompareRow
+from ivit_helpers.report.figure import Figure, draw
+from ivit_helpers.report.theme import Theme
 
 MOST_LINES = 5
 COLOURS = {"worse": 1, "better": 2, "no difference seen": 0, "not judged": 4}
@@ -28,17 +29,34 @@ def speed_changes(rows: Sequence[CompareRow]) -> Figure:
         axes.axvline(1, color=theme.ink, linewidth=1, linestyle="--")
         for place, row in enumerate(shown):
             change = row.change or 0
-            spread = None if row.low is None or row.high is None else [[max(0.0, change - row.low)], [max(0.0, row.high - change)]]
+            spread = (
+                None
+                if row.low is None or row.high is None
+                else [[max(0.0, change - row.low)], [max(0.0, row.high - change)]]
+            )
             style = "s" if row.outcome == "worse" else "o"
-            axes.errorbar(change, place, xerr=spread, fmt=style, color=theme.series[COLOURS[row.outcome]], linewidth=2, label=row.outcome)
-        axes.set_yticks(range(len(shown)), [label(row) + (f", run {row.run + 1}" if several else "") for row in shown], fontsize=7.5)
+            axes.errorbar(
+                change,
+                place,
+                xerr=spread,
+                fmt=style,
+                color=theme.series[COLOURS[row.outcome]],
+                linewidth=2,
+                label=row.outcome,
+            )
+        axes.set_yticks(
+            range(len(shown)), [label(row) + (f", run {row.run + 1}" if several else "") for row in shown], fontsize=7.5
+        )
         axes.invert_yaxis()
         axes.set_xlabel("times as fast as the first run")
 
     said = "; ".join(f"{label(row)}, run {row.run + 1}: {row.change:.3f}, {row.outcome}" for row in shown)
     title = "Speed against the first run: change and 95 % interval; within the band a change is ignored"
     return draw(
-        plot, title, f"Times as fast as the first run. {said or 'Nothing was measured in both'}.", max(2.0, 0.9 + 0.26 * len(shown))
+        plot,
+        title,
+        f"Times as fast as the first run. {said or 'Nothing was measured in both'}.",
+        max(2.0, 0.9 + 0.26 * len(shown)),
     )
 
 
@@ -72,4 +90,6 @@ def history(rows: Sequence[CompareRow], runs: Sequence[str]) -> Figure:
 
     said = "; ".join(f"{name}: 1, {', '.join(f'{row.change:.3f}' for row in by_name[name])}" for name in order)
     title = f"Speed over the runs, for {len(order)} of {len(by_name)} configurations, with 95 % intervals"
-    return draw(plot, title, f"Times as fast as the first run, run by run. {said or 'Nothing was measured in all runs'}.")
+    return draw(
+        plot, title, f"Times as fast as the first run, run by run. {said or 'Nothing was measured in all runs'}."
+    )

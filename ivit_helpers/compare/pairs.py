@@ -4,11 +4,25 @@ from collections.abc import Sequence
 
 from ivit_helpers.compare.correctness import compare_answers, compare_errors, relative_errors
 from ivit_helpers.compare.speed import compare_speed
-from ivit_helpers.record import AccuracyRecord, BenchmarkRecord, CompareRow, Difference, ExploreRecord, ModelRecord, TimingRow, Unmatched
-from ivit_helpers.report import facts
+from ivit_helpers.record.compared import CompareRow, Difference, Unmatched
+from ivit_helpers.record.record import AccuracyRecord, BenchmarkRecord, ExploreRecord, ModelRecord
+from ivit_helpers.record.rows import TimingRow
+from ivit_helpers.report.table import facts
 from ivit_helpers.runs import NamedRun
 
-FACTS = ("name", "parameters", "layers", "hidden_size", "image_size", "dtype", "stored_dtype", "kernels", "head", "head_sha256", "sha256")
+FACTS = (
+    "name",
+    "parameters",
+    "layers",
+    "hidden_size",
+    "image_size",
+    "dtype",
+    "stored_dtype",
+    "kernels",
+    "head",
+    "head_sha256",
+    "sha256",
+)
 """What of a model may make a difference; what loading took is none"""
 NOT_SETTINGS = {"model", "out", "reference", "other", "save"}
 BAD = {"failed", "incomplete"}
@@ -18,7 +32,10 @@ def same_network(first: ModelRecord, later: ModelRecord) -> bool:
     """Whether both computed the same thing for each image, whatever the weights."""
     one, two = first.model, later.model
     return (
-        not one or not two or (one.parameters, one.flops_per_image, one.image_size) == (two.parameters, two.flops_per_image, two.image_size)
+        not one
+        or not two
+        or (one.parameters, one.flops_per_image, one.image_size)
+        == (two.parameters, two.flops_per_image, two.image_size)
     )
 
 
@@ -34,7 +51,10 @@ def configurations(record: ModelRecord) -> dict[str, TimingRow]:
         return {}
     rows: Sequence[TimingRow] = record.rows
     named = {"transformers": "transformers-sdpa"}  # its name in earlier versions
-    return {f"{named.get(row.implementation, row.implementation)} at batch {row.batch_size} in {row.dtype}": row for row in rows}
+    return {
+        f"{named.get(row.implementation, row.implementation)} at batch {row.batch_size} in {row.dtype}": row
+        for row in rows
+    }
 
 
 def speeds(run: int, first: ModelRecord, later: ModelRecord) -> list[CompareRow]:
@@ -60,12 +80,18 @@ def speeds(run: int, first: ModelRecord, later: ModelRecord) -> list[CompareRow]
 def _disturbed(which: str, record: ModelRecord, row: TimingRow) -> str:
     """Why a timing cannot be compared with one of another hour, in words; empty where it can."""
     busy = [
-        check.detail for check in record.checks if check.name == "the machine was quiet" and check.deciding and check.status != "passed"
+        check.detail
+        for check in record.checks
+        if check.name == "the machine was quiet" and check.deciding and check.status != "passed"
     ]
     if busy:
         return f"the machine was busy in the {which} run: {busy[0]}"
     unsteady = record.notebook == "smoke" and row.steady is False
-    return f"the timing of the {which} run did not settle, and a smoke run does not say whether the machine was busy" if unsteady else ""
+    return (
+        f"the timing of the {which} run did not settle, and a smoke run does not say whether the machine was busy"
+        if unsteady
+        else ""
+    )
 
 
 def answers(run: int, first: NamedRun, later: NamedRun) -> list[CompareRow]:
@@ -82,7 +108,10 @@ def errors(run: int, first: ModelRecord, later: ModelRecord) -> list[CompareRow]
 def ending(run: int, first: ModelRecord, later: ModelRecord) -> CompareRow:
     """How a notebook ended in both runs: worse where it fails now and did not then."""
     fell, rose = later.status in BAD and first.status not in BAD, first.status in BAD and later.status not in BAD
-    outcome, words = ("worse" if fell else "better" if rose else "no difference seen"), f"{first.status} -> {later.status}"
+    outcome, words = (
+        ("worse" if fell else "better" if rose else "no difference seen"),
+        f"{first.status} -> {later.status}",
+    )
     return CompareRow(
         run=run, kind="ending", notebook=later.notebook, name=f"{later.notebook} notebook", unit="", first=None, later=None,
         outcome=outcome, detail=f"{words}: {later.reason}" if later.reason else words,
@@ -102,14 +131,22 @@ def _measured(run: NamedRun) -> list[str]:
 
 def _reasons(run: NamedRun) -> dict[str, str]:
     """What a run says of the configurations that it could not measure."""
-    named = {f"{notebook}: {name}": row for notebook, record in run.records.items() for name, row in configurations(record).items()}
+    named = {
+        f"{notebook}: {name}": row
+        for notebook, record in run.records.items()
+        for name, row in configurations(record).items()
+    }
     return {name: reason for name, row in named.items() if (reason := row.error or getattr(row, "unavailable", None))}
 
 
 def unmatched(run: int, first: NamedRun, later: NamedRun) -> list[Unmatched]:
     """What only one of two runs has measured; what fails in the later run is not among it, because it is a row of `speeds`."""
     before, after = _measured(first), _measured(later)
-    others = [name for name, record in first.records.items() if name in later.records and not same_network(record, later.records[name])]
+    others = [
+        name
+        for name, record in first.records.items()
+        if name in later.records and not same_network(record, later.records[name])
+    ]
     another = f"the other run is of another network ({first.first.model_name} and {later.first.model_name})"
     failed = {
         f"{one.notebook}: {row.name}"
@@ -121,12 +158,17 @@ def unmatched(run: int, first: NamedRun, later: NamedRun) -> list[Unmatched]:
     found = [("first", name, _reasons(later).get(name)) for name in before if name not in {*after, *failed}]
     found += [("later", name, _reasons(first).get(name)) for name in after if name not in before]
     found += [("first", f"{name}: everything", another) for name in others]
-    return [Unmatched.model_validate({"run": run, "name": name, "where": where, "why": why}) for where, name, why in found]
+    return [
+        Unmatched.model_validate({"run": run, "name": name, "where": where, "why": why}) for where, name, why in found
+    ]
 
 
 def differences(runs: Sequence[NamedRun]) -> list[Difference]:
     """What is not the same in all runs: machine, versions, model, parameters of the notebooks that all of them have, load."""
-    described = [_described(run, [name for name in runs[0].records if all(name in other.records for other in runs)]) for run in runs]
+    described = [
+        _described(run, [name for name in runs[0].records if all(name in other.records for other in runs)])
+        for run in runs
+    ]
     names = dict.fromkeys(name for one in described for name in one)
     values = {name: [one.get(name) for one in described] for name in names}
     return [Difference(name=name, values=found) for name, found in values.items() if len(set(found)) > 1]
@@ -145,5 +187,7 @@ def _described(run: NamedRun, notebooks: Sequence[str]) -> dict[str, str]:
         found |= {f"{name}: {key}": str(value) for key, value in given.items() if key not in NOT_SETTINGS}
     benchmark = run.records.get("benchmark")
     if isinstance(benchmark, BenchmarkRecord) and benchmark.conditions:
-        found["benchmark: share of the cores that other processes took"] = f"{benchmark.conditions.others_cpu_share:.0%}"
+        found["benchmark: share of the cores that other processes took"] = (
+            f"{benchmark.conditions.others_cpu_share:.0%}"
+        )
     return found

@@ -4,9 +4,13 @@ from collections.abc import Callable, Sequence
 
 from ivit_helpers.compare import figures, pairs
 from ivit_helpers.compare.speed import THRESHOLD
-from ivit_helpers.measure import interval_in_words
-from ivit_helpers.record import ComparedRun, CompareParameters, CompareRecord, CompareRow, ModelRecord, Run
-from ivit_helpers.report import NOTHING, Figure, Table, number
+from ivit_helpers.measure.samples import interval_in_words
+from ivit_helpers.record.compared import ComparedRun, CompareRow
+from ivit_helpers.record.parameters import CompareParameters
+from ivit_helpers.record.record import CompareRecord, ModelRecord
+from ivit_helpers.record.run import Run
+from ivit_helpers.report.figure import Figure
+from ivit_helpers.report.table import NOTHING, Table, number
 from ivit_helpers.runs import NamedRun, read_run
 
 CompareRun = Run[CompareRecord]
@@ -24,7 +28,11 @@ def begin(run: CompareRun, given: Sequence[str]) -> Runs:
     """Read the runs and put them into the record, with what each says must be known before its figures are believed."""
     found = [read_run(one) for one in given]
     run.note(runs=[_summary(one) for one in found])
-    run.note(caveats=list(dict.fromkeys(caveat for one in found for record in one.records.values() for caveat in record.caveats)))
+    run.note(
+        caveats=list(
+            dict.fromkeys(caveat for one in found for record in one.records.values() for caveat in record.caveats)
+        )
+    )
     run.check("every run was read", True, f"{len(found)} runs with {sum(len(one.records) for one in found)} records")
     return found
 
@@ -63,16 +71,29 @@ def _compare(run: CompareRun, kind: str, rows: Sequence[CompareRow], check: str)
     judged = [row for row in rows if row.outcome != "not judged"]
     some = "; ".join(map(in_words, worse[:NAMED])) + (f"; and {len(worse) - NAMED} more" if len(worse) > NAMED else "")
     unjudged = [row for row in rows if row.outcome == "not judged"]
-    detail = f"{len(worse)} of {len(judged)}: {some}" if worse else f"none of {len(judged)}" if judged else "none is in two runs"
+    detail = (
+        f"{len(worse)} of {len(judged)}: {some}"
+        if worse
+        else f"none of {len(judged)}"
+        if judged
+        else "none is in two runs"
+    )
     if unjudged:
         detail += f"; {len(unjudged)} could not be judged ({unjudged[0].name}: {unjudged[0].detail})"
     run.check(check, not worse if judged else None, detail)
     return list(rows)
 
 
-def _of_pairs(runs: Runs, question: Callable[[int, ModelRecord, ModelRecord], Sequence[CompareRow]]) -> list[CompareRow]:
+def _of_pairs(
+    runs: Runs, question: Callable[[int, ModelRecord, ModelRecord], Sequence[CompareRow]]
+) -> list[CompareRow]:
     first, *others = runs
-    return [row for place, later in enumerate(others, 1) for pair in pairs.shared(first, later) for row in question(place, *pair)]
+    return [
+        row
+        for place, later in enumerate(others, 1)
+        for pair in pairs.shared(first, later)
+        for row in question(place, *pair)
+    ]
 
 
 def endings(run: CompareRun, runs: Runs) -> Table:
@@ -86,7 +107,13 @@ def endings(run: CompareRun, runs: Runs) -> Table:
     ]
     _compare(run, "ending", found, "no notebook fails that did not")
     lines = [
-        {"run": str(place), "named as": one.given, "notebook": name, "ended": one.statuses[name], "key figure": one.headlines[name]}
+        {
+            "run": str(place),
+            "named as": one.given,
+            "notebook": name,
+            "ended": one.statuses[name],
+            "key figure": one.headlines[name],
+        }
         for place, one in enumerate(run.record.runs, 1)
         for name in one.statuses
     ]
@@ -130,13 +157,17 @@ def answers(run: CompareRun, runs: Runs) -> Table:
             "first": _percent(row.first),
             "later": _percent(row.later),
             "difference, points": NOTHING if row.change is None else f"{100 * row.change:+.2f}",
-            "95 % interval": NOTHING if row.low is None or row.high is None else f"{100 * row.low:+.2f} to {100 * row.high:+.2f}",
+            "95 % interval": NOTHING
+            if row.low is None or row.high is None
+            else f"{100 * row.low:+.2f} to {100 * row.high:+.2f}",
             "outcome": row.outcome,
             "why": row.detail,
         }
         for row in rows
     ]
-    caption = "The interval is of two independent samples; where the images were compared one by one, McNemar's test decides"
+    caption = (
+        "The interval is of two independent samples; where the images were compared one by one, McNemar's test decides"
+    )
     return Table(lines or [{"accuracy": "no image set was evaluated in two runs"}], caption)
 
 
@@ -159,7 +190,8 @@ def errors(run: CompareRun, runs: Runs) -> Table:
         for row in rows
     ]
     return Table(
-        lines or [{"errors": "no implementation was compared with the reference in two runs"}], "Relative error of the last hidden state"
+        lines or [{"errors": "no implementation was compared with the reference in two runs"}],
+        "Relative error of the last hidden state",
     )
 
 
@@ -168,7 +200,10 @@ def unmatched(run: CompareRun, runs: Runs) -> Table:
     first, *others = runs
     found = [one for place, later in enumerate(others, 1) for one in pairs.unmatched(place, first, later)]
     run.note(unmatched=found)
-    lines = [{"measured": one.name, "only in run": str(1 if one.where == "first" else one.run + 1), "why": one.why or ""} for one in found]
+    lines = [
+        {"measured": one.name, "only in run": str(1 if one.where == "first" else one.run + 1), "why": one.why or ""}
+        for one in found
+    ]
     return Table(lines or [{"in one run only": "nothing"}], "Compared with nothing")
 
 
@@ -182,14 +217,22 @@ def history(record: CompareRecord) -> Figure | Table:
 def judge(run: CompareRun) -> None:
     """Check that the question could be answered: that a figure could be compared, and a speed where two runs have speeds."""
     found = [row for row in run.record.rows if row.kind != "ending"]
-    judged, speeds = [row for row in found if row.outcome != "not judged"], [row for row in found if row.kind == "speed"]
+    judged, speeds = (
+        [row for row in found if row.outcome != "not judged"],
+        [row for row in found if row.kind == "speed"],
+    )
     detail = f"{len(judged)} figures of {len(found)} that are in two runs"
     if speeds and not any(row in judged for row in speeds):
         run.check("the runs can be compared", None, f"none of {len(speeds)} speeds: {speeds[0].detail}", deciding=True)
     else:
         some = bool(judged) or None
         reason = found[0].detail if found else "no figure is in two runs"
-        run.check("the runs can be compared", some, detail if some else f"no figure of one run can be compared: {reason}", deciding=True)
+        run.check(
+            "the runs can be compared",
+            some,
+            detail if some else f"no figure of one run can be compared: {reason}",
+            deciding=True,
+        )
 
 
 def in_words(row: CompareRow) -> str:

@@ -12,8 +12,9 @@ from typing import Literal
 import numpy as np
 from scipy.stats import t as student
 
-from ivit_helpers.measure import WINDOWS
-from ivit_helpers.record import CompareRow, TimingRow
+from ivit_helpers.measure.timing import WINDOWS
+from ivit_helpers.record.compared import CompareRow
+from ivit_helpers.record.rows import TimingRow
 
 THRESHOLD = 0.07
 """A change is reported from here on: the slower one takes 7 % longer (source: torchbench's regression detector)"""
@@ -90,5 +91,10 @@ def _judged(change: float, low: float, high: float) -> tuple[Outcome, str]:
     if low <= 1 <= high:
         return "no difference seen", "the interval holds 1"
     if max(change, 1 / change) - 1 <= THRESHOLD:
-        return "no difference seen", f"the slower one takes {max(change, 1 / change) - 1:.1%} longer, and {THRESHOLD:.0%} are ignored"
-    return ("worse" if change < 1 else "better"), f"{'slower' if change < 1 else 'faster'}, beyond the noise of both runs"
+        return (
+            "no difference seen",
+            f"the slower one takes {max(change, 1 / change) - 1:.1%} longer, and {THRESHOLD:.0%} are ignored",
+        )
+    return (
+        "worse" if change < 1 else "better"
+    ), f"{'slower' if change < 1 else 'faster'}, beyond the noise of both runs"

@@ -17,7 +17,9 @@ from torch.overrides import TorchFunctionMode
 from ivit_helpers.device.cpu_operators import LOW_PRECISION, mlp, multiplies_natively, rms_norm
 from ivit_helpers.device.device import Device
 
-_PRODUCTS = frozenset({F.linear, F.conv2d, F.scaled_dot_product_attention, torch.matmul, torch.bmm, Tensor.matmul, Tensor.__matmul__})
+_PRODUCTS = frozenset(
+    {F.linear, F.conv2d, F.scaled_dot_product_attention, torch.matmul, torch.bmm, Tensor.matmul, Tensor.__matmul__}
+)
 
 
 class WideProducts(TorchFunctionMode):

@@ -30,10 +30,14 @@ def multiplies_natively(dtype: torch.dtype) -> bool:
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """Root mean square norm: (..., C) input, (C,) weight -> (..., C); squares, sum and division in float32."""
-    if torch.compiler.is_compiling() or x.dtype not in LOW_PRECISION:  # in float32 this is hardly faster, and the root costs accuracy
+    if (
+        torch.compiler.is_compiling() or x.dtype not in LOW_PRECISION
+    ):  # in float32 this is hardly faster, and the root costs accuracy
         return torch_rms_norm(x, weight, epsilon)
     width = x.shape[-1]
-    rows = x.reshape(-1, width).contiguous()  # queries and keys are columns of a wider tensor, which would cost more than this copy
+    rows = x.reshape(
+        -1, width
+    ).contiguous()  # queries and keys are columns of a wider tensor, which would cost more than this copy
     square = torch.linalg.vector_norm(rows, dim=-1, dtype=torch.float32).square_().div_(width)
     zero = torch.zeros_like(square)
     (normal,) = F.batch_norm(rows[None], zero, square, training=False, eps=epsilon)
@@ -41,7 +45,9 @@ def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     return scaled.view(x.shape)
 
 
-def mlp(x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, gelu: Callable[[Tensor], Tensor]) -> Tensor:
+def mlp(
+    x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, gelu: Callable[[Tensor], Tensor]
+) -> Tensor:
     """Two linears with the exact GELU between them, in two operators where the CPU multiplies 16 bits; else as `three_launches`."""
     if torch.compiler.is_compiling() or x.dtype not in LOW_PRECISION or not multiplies_natively(x.dtype):
         return three_launches(x, weight1, bias1, weight2, bias2, gelu)

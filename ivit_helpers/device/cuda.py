@@ -44,7 +44,11 @@ class CUDA(Device):
 
     @classmethod
     def why_absent(cls) -> str:
-        return "" if torch.cuda.is_available() else "torch finds no CUDA device: check `nvidia-smi` and that torch is a CUDA build."
+        return (
+            ""
+            if torch.cuda.is_available()
+            else "torch finds no CUDA device: check `nvidia-smi` and that torch is a CUDA build."
+        )
 
     def _asked(self, query: str) -> list[str] | None:
         """What nvidia-smi answers of this card, line by line; None where it does not."""

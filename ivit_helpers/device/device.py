@@ -38,7 +38,9 @@ def torch_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v)
 
 
-def three_launches(x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, gelu: Callable[[Tensor], Tensor]) -> Tensor:
+def three_launches(
+    x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, gelu: Callable[[Tensor], Tensor]
+) -> Tensor:
     """A linear, a GELU and a linear, each a launch where its operator is one; arguments as in `model.Kernels.mlp`."""
     return F.linear(gelu(F.linear(x, weight1, bias1)), weight2, bias2)
 
@@ -104,7 +106,9 @@ class Device:
         module = torch.get_device_module(cls.kind)
         count = cls.count()
         if index >= count:
-            raise InputError(f"device='{cls.kind}:{index}' does not exist: this machine has {count}, numbered 0 to {count - 1}.")
+            raise InputError(
+                f"device='{cls.kind}:{index}' does not exist: this machine has {count}, numbered 0 to {count - 1}."
+            )
         try:
             module.set_device(index)
             cls.compute_exactly(module)
@@ -153,7 +157,11 @@ class Device:
         """One sentence on why launches cannot be captured as a graph; empty where they can."""
         if not self.graph_class:
             return f"device={self.kind!r} has no graphs: there are no launches to save"
-        return "" if self.graph_type() else f"torch.{self.kind} has no {self.graph_class}: install a newer torch for this device"
+        return (
+            ""
+            if self.graph_type()
+            else f"torch.{self.kind} has no {self.graph_class}: install a newer torch for this device"
+        )
 
     def new_graph(self) -> Any:
         """An empty graph to capture launches in."""

@@ -82,7 +82,9 @@ class Graphed(Prepared):
         self._captured: dict[torch.Size, _Captured] = {}
 
     def _prepare(self, batch: Tensor) -> None:
-        if not self._captured:  # a pool is gone with its last graph: after a capture that failed it cannot be used again
+        if (
+            not self._captured
+        ):  # a pool is gone with its last graph: after a capture that failed it cannot be used again
             self._pool = self._module.graph_pool_handle()
         captured = self._capture(torch.zeros_like(batch))
         found, expected = captured(batch), self._forward(batch)
@@ -131,7 +133,9 @@ class Compiled(Prepared):
         except Exception as error:  # a compiler raises whatever it likes
             if is_out_of_memory(error):
                 raise
-            reason = describe_error(getattr(error, "inner_exception", error)).partition(" Skipped frames")[0].rstrip(".:")
+            reason = (
+                describe_error(getattr(error, "inner_exception", error)).partition(" Skipped frames")[0].rstrip(".:")
+            )
             raise Unavailable(f"torch.compile does not compile this network here ({reason})") from error
 
     def _run(self, batch: Tensor) -> Tensor:

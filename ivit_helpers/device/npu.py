@@ -89,7 +89,9 @@ class NPU(Device):
         except Exception as error:  # the loader raises whatever CANN's libraries make it raise
             return f"torch-npu is installed but CANN could not be loaded ({cls.explain(error)}): install CANN, or {SET_ENV}."
         if torch.get_device_module("npu").device_count() == 0:
-            return "torch-npu and CANN are there but no NPU answers: check `npu-smi info` and ASCEND_RT_VISIBLE_DEVICES."
+            return (
+                "torch-npu and CANN are there but no NPU answers: check `npu-smi info` and ASCEND_RT_VISIBLE_DEVICES."
+            )
         return ""
 
     @classmethod
@@ -125,7 +127,12 @@ class NPU(Device):
             return heads_again
 
         # npu_add_rms_norm would not save a launch: the layer scale lies between the linear and the sum, so a product would be left over.
-        return super().fused_operators() | {"rms_norm": rms_norm, "gelu": gelu, "attention": attention, "mlp": FusedMLP()}
+        return super().fused_operators() | {
+            "rms_norm": rms_norm,
+            "gelu": gelu,
+            "attention": attention,
+            "mlp": FusedMLP(),
+        }
 
     def compile_backend(self) -> str:
         """Which are registered depends on the version; the first is a fused graph that is captured, the second is torchair's."""
@@ -167,7 +174,9 @@ class NPU(Device):
         if "NPU_RIG" in os.environ:
             found.insert(0, "Run on the test rig's stub of CANN: this is not an NPU, and no figure here is a speed.")
         if os.environ.get("TASK_QUEUE_ENABLE") == "0":
-            found.append("torch-npu's task queue was off (TASK_QUEUE_ENABLE=0): small batches are slower than in a script.")
+            found.append(
+                "torch-npu's task queue was off (TASK_QUEUE_ENABLE=0): small batches are slower than in a script."
+            )
         mismatch = version_mismatch(metadata.version("torch-npu"), cann_version())
         return [*found, mismatch] if mismatch else found
 
@@ -226,7 +235,9 @@ def cann_version() -> str | None:
     """The CANN version from the toolkit's install info; None where there is no CANN."""
     homes = [os.environ.get("ASCEND_HOME_PATH") or os.environ.get("ASCEND_TOOLKIT_HOME") or "", *CANN_HOMES]
     for home in filter(None, homes):
-        for path in sorted(Path(home).glob("*/ascend_toolkit_install.info")) + sorted(Path(home).glob("*/version.info")):
+        for path in sorted(Path(home).glob("*/ascend_toolkit_install.info")) + sorted(
+            Path(home).glob("*/version.info")
+        ):
             version = _version_in(path)
             if version:
                 return version
@@ -239,4 +250,6 @@ def version_mismatch(torch_npu: str, cann: str | None) -> str:
     made_for = CANN_OF_TORCH_NPU.get(public)
     if made_for is None or cann is None or cann.split(".")[:2] == made_for.split("."):
         return ""
-    return f"torch-npu {public} was made for CANN {made_for}, this machine has {cann}: install the torch-npu of this CANN."
+    return (
+        f"torch-npu {public} was made for CANN {made_for}, this machine has {cann}: install the torch-npu of this CANN."
+    )

@@ -53,7 +53,13 @@ class FusedMLP:
         return wide
 
     def __call__(
-        self, x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, gelu: Callable[[Tensor], Tensor]
+        self,
+        x: Tensor,
+        weight1: Tensor,
+        bias1: Tensor,
+        weight2: Tensor,
+        bias2: Tensor,
+        gelu: Callable[[Tensor], Tensor],
     ) -> Tensor:
         if x.dtype == torch.float32:
             return three_launches(x, weight1, bias1, weight2, bias2, gelu)

@@ -53,7 +53,12 @@ def processes(index: int) -> list[str] | None:
     found = []
     for line in text[text.index("Process id") :].splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        if len(cells) == 4 and tuple(cells[0].split()) == listed[index] and cells[1].isdecimal() and int(cells[1]) != os.getpid():
+        if (
+            len(cells) == 4
+            and tuple(cells[0].split()) == listed[index]
+            and cells[1].isdecimal()
+            and int(cells[1]) != os.getpid()
+        ):
             found.append(f"{cells[1]}, {cells[2]}, {cells[3]} MB")
     return found
 
@@ -65,10 +70,14 @@ def of_card(index: int, wanted: Sequence[str] = tuple(FIELDS)) -> dict[str, str]
         return {}
     npu, chip = listed[index]
     fields = {name: FIELDS[name] for name in wanted}
-    answers = {form: pairs(_asked("info", "-t", form, "-i", npu, "-c", chip)) for form in {form for form, _ in fields.values()}}
+    answers = {
+        form: pairs(_asked("info", "-t", form, "-i", npu, "-c", chip)) for form in {form for form, _ in fields.values()}
+    }
     found = {}
     for name, (form, keys) in fields.items():
-        value = next((answers[form][key] for key in (key.replace(" (", "(") for key in keys) if key in answers[form]), None)
+        value = next(
+            (answers[form][key] for key in (key.replace(" (", "(") for key in keys) if key in answers[form]), None
+        )
         if value and value not in {"-", "NA", "N/A"}:
             found[name] = value
     return found

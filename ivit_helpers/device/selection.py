@@ -75,7 +75,9 @@ def _first_present() -> "Device":
         reason = candidate.why_absent()
         if not reason:
             return candidate.open(0, " ".join(passed_over))
-        if candidate.is_installed():  # software that is not installed is normal; a device that should work and does not is worth a note
+        if (
+            candidate.is_installed()
+        ):  # software that is not installed is normal; a device that should work and does not is worth a note
             passed_over.append(reason)
     raise AssertionError("the CPU is always present")
 

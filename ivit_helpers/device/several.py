@@ -110,7 +110,9 @@ def device_of(device: str, local_rank: int) -> str:
     if reason:
         raise InputError(f"device={device!r} cannot be used: {reason}")
     if not chosen.uses_host_memory and local_rank >= chosen.count():
-        raise InputError(f"torchrun has started more processes here than there are cards: this machine has {chosen.count()} of {kind}.")
+        raise InputError(
+            f"torchrun has started more processes here than there are cards: this machine has {chosen.count()} of {kind}."
+        )
     return kind if chosen.uses_host_memory else f"{kind}:{local_rank}"
 
 

@@ -10,9 +10,12 @@ from ivit_helpers.explore.gallery import Gallery, gallery_images, gallery_of
 from ivit_helpers.explore.looking import Looked, look_at, view_of
 from ivit_helpers.explore.sides import TwoSides
 from ivit_helpers.explore.states import States
-from ivit_helpers.images import LabelledImages, named_image
-from ivit_helpers.record import ExploreParameters, ExploreRecord, Run
-from ivit_helpers.weights import Loaded
+from ivit_helpers.images.labelled_images import LabelledImages
+from ivit_helpers.images.single import named_image
+from ivit_helpers.record.parameters import ExploreParameters
+from ivit_helpers.record.record import ExploreRecord
+from ivit_helpers.record.run import Run
+from ivit_helpers.weights.loading import Loaded
 
 ExploreRun = Run[ExploreRecord]
 

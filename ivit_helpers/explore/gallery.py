@@ -10,9 +10,13 @@ from torch import Tensor
 
 from ivit_helpers.errors import InputError
 from ivit_helpers.explore.looking import Looked
-from ivit_helpers.images import Decoded, LabelledImages, batches, digits, images_below
-from ivit_helpers.record import ExploreParameters, Neighbour, Progress
-from ivit_helpers.weights import Loaded
+from ivit_helpers.images.decoding import Decoded, batches
+from ivit_helpers.images.folders import digits, images_below
+from ivit_helpers.images.labelled_images import LabelledImages
+from ivit_helpers.record.explored import Neighbour
+from ivit_helpers.record.parameters import ExploreParameters
+from ivit_helpers.record.progress import Progress
+from ivit_helpers.weights.loading import Loaded
 
 SHOWN = 6
 BATCH = 8
@@ -46,7 +50,10 @@ def gallery_of(loaded: Loaded, images: LabelledImages) -> Gallery:
     device, decoded, tokens, count = loaded.device, [], [], 0
     try:
         for batch in Progress(
-            batches(images, loaded.checkpoint.transform, BATCH, workers=0), total=-(-len(images) // BATCH), desc="gallery", unit="batch"
+            batches(images, loaded.checkpoint.transform, BATCH, workers=0),
+            total=-(-len(images) // BATCH),
+            desc="gallery",
+            unit="batch",
         ):
             count += len(batch.images)
             kept = [one for one in batch.images if one.crop is not None]
@@ -56,9 +63,13 @@ def gallery_of(loaded: Loaded, images: LabelledImages) -> Gallery:
                 decoded += kept
                 tokens.append(hidden[:, 0].float().cpu())
     except (RuntimeError, NotImplementedError) as error:
-        raise InputError(f"The gallery cannot be computed on this device: {device.explain(error)}; give a smaller limit.") from None
+        raise InputError(
+            f"The gallery cannot be computed on this device: {device.explain(error)}; give a smaller limit."
+        ) from None
     if not decoded:
-        raise InputError(f"Not one of the {count:,} images of the gallery {images.name} can be decoded: give another folder.")
+        raise InputError(
+            f"Not one of the {count:,} images of the gallery {images.name} can be decoded: give another folder."
+        )
     return Gallery(images, tuple(decoded), torch.cat(tokens), count - len(decoded))
 
 
@@ -67,7 +78,10 @@ def nearest(gallery: Gallery, looked: Looked, token: Tensor) -> list[tuple[Decod
     cosines = F.cosine_similarity(gallery.tokens, token.float()[None], dim=-1)
     order = torch.nan_to_num(cosines, nan=-2.0).argsort(descending=True, stable=True)
     others = [int(place) for place in order if gallery.decoded[int(place)].checksum != looked.checksum][:SHOWN]
-    return [(gallery.decoded[place], neighbour(gallery, gallery.decoded[place].number, float(cosines[place]))) for place in others]
+    return [
+        (gallery.decoded[place], neighbour(gallery, gallery.decoded[place].number, float(cosines[place])))
+        for place in others
+    ]
 
 
 def neighbour(gallery: Gallery, number: int, similarity: float) -> Neighbour:

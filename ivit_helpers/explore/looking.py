@@ -8,9 +8,10 @@ from PIL import Image
 from torch import Tensor
 
 from ivit_helpers.errors import InputError
-from ivit_helpers.images import ImageTransform, printable
-from ivit_helpers.model import InternViTConfig
-from ivit_helpers.record import ExploreParameters
+from ivit_helpers.images.labelled_images import printable
+from ivit_helpers.images.transform import ImageTransform
+from ivit_helpers.model.network import InternViTConfig
+from ivit_helpers.record.parameters import ExploreParameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +63,16 @@ def place_of(patch: int, grid: int) -> str:
 def view_of(asked: ExploreParameters, config: InternViTConfig) -> View:
     """The block, head and patch of the parameters. Raises InputError for one that this network does not have."""
     middle = (config.grid // 2) * (config.grid + 1)
-    for name, most in (("block", config.num_hidden_layers), ("attention_head", config.num_attention_heads), ("patch", config.grid**2)):
+    for name, most in (
+        ("block", config.num_hidden_layers),
+        ("attention_head", config.num_attention_heads),
+        ("patch", config.grid**2),
+    ):
         if getattr(asked, name) > most:
             raise InputError(f"{name}={getattr(asked, name)} is not in this network: it has {most}, counted from 1.")
-    return View(asked.block or config.num_hidden_layers, asked.attention_head, asked.patch - 1 if asked.patch else middle)
+    return View(
+        asked.block or config.num_hidden_layers, asked.attention_head, asked.patch - 1 if asked.patch else middle
+    )
 
 
 def at_block(view: View, block: int) -> View:

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ivit_helpers.explore.looking import Looked, View, at_block, place_of
 from ivit_helpers.explore.states import States
-from ivit_helpers.measure import patch_components
-from ivit_helpers.report import Panel, PanelColumns, Panels, coloured_patches, heat_map, photograph, scale_of
+from ivit_helpers.measure.figures import patch_components
+from ivit_helpers.report.panels import Panel, PanelColumns, Panels, coloured_patches, heat_map, photograph, scale_of
 
 STRIP = 8
 """Blocks of a strip"""
@@ -44,7 +44,10 @@ def most(values: Map, words: str) -> str:
 
 def image_panel(looked: Looked, grid: int, patch: int | None) -> Panel:
     """The image as the network gets it, with one patch marked."""
-    return Panel(photograph(looked.crop, f"{looked.name} as the network gets it", patch, grid), f"{looked.name} as the network gets it")
+    return Panel(
+        photograph(looked.crop, f"{looked.name} as the network gets it", patch, grid),
+        f"{looked.name} as the network gets it",
+    )
 
 
 def block_panels(states: States, looked: Looked, view: View, *, brief: bool = False) -> list[Panel]:
@@ -53,11 +56,17 @@ def block_panels(states: States, looked: Looked, view: View, *, brief: bool = Fa
     hidden, weights = states.after(looked, view.block), states.attention(looked, view.block)
     seen, alike = attention_map(weights, view.head), similarity_map(hidden, view.patch)
     brightest, least = np.nanmax(seen, initial=0.0), float(np.nanmin(np.where(np.isfinite(alike), alike, 1.0)))
-    attended = f"block {view.block}, {view.head_in_words}: " + most(seen, f"the largest share of attention, {100 * brightest:.1f} %,")
+    attended = f"block {view.block}, {view.head_in_words}: " + most(
+        seen, f"the largest share of attention, {100 * brightest:.1f} %,"
+    )
     return [
         Panel(
-            coloured_patches(patch_components(hidden[1:], grid), f"block {view.block}: patch tokens as three principal components"),
-            "principal components" if brief else "Patch tokens after this block: three principal components as red, green, blue",
+            coloured_patches(
+                patch_components(hidden[1:], grid), f"block {view.block}: patch tokens as three principal components"
+            ),
+            "principal components"
+            if brief
+            else "Patch tokens after this block: three principal components as red, green, blue",
         ),
         Panel(
             heat_map(seen, 0.0, float(brightest), attended),
@@ -65,8 +74,12 @@ def block_panels(states: States, looked: Looked, view: View, *, brief: bool = Fa
             None if brief else ("0", f"{100 * brightest:.2g} %"),
         ),
         Panel(
-            heat_map(alike, least, 1.0, f"block {view.block}: cosine of each patch with {view.place(grid)}", view.patch),
-            "similarity" if brief else f"Similarity of each patch to the marked one ({view.place(grid)}): cosine after this block",
+            heat_map(
+                alike, least, 1.0, f"block {view.block}: cosine of each patch with {view.place(grid)}", view.patch
+            ),
+            "similarity"
+            if brief
+            else f"Similarity of each patch to the marked one ({view.place(grid)}): cosine after this block",
             None if brief else scale_of(least, 1.0),
         ),
     ]
@@ -87,7 +100,11 @@ def in_words(states: States, looked: Looked, view: View) -> str:
 
 def strip_blocks(blocks: int, chosen: int) -> list[int]:
     """At most STRIP blocks, evenly spaced from the first to the last one, and the chosen one."""
-    spaced = {round(1 + number * (blocks - 1) / (STRIP - 1)) for number in range(STRIP)} if blocks > STRIP else set(range(1, blocks + 1))
+    spaced = (
+        {round(1 + number * (blocks - 1) / (STRIP - 1)) for number in range(STRIP)}
+        if blocks > STRIP
+        else set(range(1, blocks + 1))
+    )
     return sorted(spaced | {chosen})
 
 
@@ -100,4 +117,6 @@ def strip(states: States, looked: Looked, view: View) -> PanelColumns:
         f"From block to block, {len(chosen)} of {blocks}. Attention is the class token's, {view.head_in_words}, from none to the most of "
         f"that block. Similarity is to the patch in {view.place(states.network.config.grid)}, from the least of that block to 1"
     )
-    return PanelColumns({f"block {block}": block_panels(states, looked, at_block(view, block), brief=True) for block in chosen}, caption)
+    return PanelColumns(
+        {f"block {block}": block_panels(states, looked, at_block(view, block), brief=True) for block in chosen}, caption
+    )

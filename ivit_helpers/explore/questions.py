@@ -10,10 +10,17 @@ from ivit_helpers.explore.gallery import gallery_images, nearest, thumbnail
 from ivit_helpers.explore.looking import view_of
 from ivit_helpers.explore.saved import FILE, origin_of, packed
 from ivit_helpers.explore.sides import ON_THE_CPU, compare
-from ivit_helpers.images import Decoded, named_image
-from ivit_helpers.record import ExploreParameters, ExploreRecord, Neighbour
-from ivit_helpers.report import Facts, Panel, Panels, Sentence, Together, facts, photograph
-from ivit_helpers.weights import Loaded, find, is_hub_id
+from ivit_helpers.images.decoding import Decoded
+from ivit_helpers.images.single import named_image
+from ivit_helpers.record.explored import Neighbour
+from ivit_helpers.record.parameters import ExploreParameters
+from ivit_helpers.record.record import ExploreRecord
+from ivit_helpers.report.figure import Together
+from ivit_helpers.report.panels import Panel, Panels, photograph
+from ivit_helpers.report.table import Facts, Sentence, facts
+from ivit_helpers.weights.checkpoint import find
+from ivit_helpers.weights.hub import is_hub_id
+from ivit_helpers.weights.loading import Loaded
 
 AGREEMENT = "both sides agree"
 
@@ -39,8 +46,24 @@ def begin(run: ExploreRun, loaded: Loaded) -> Facts:
     if not loaded.head_is_trained:
         run.caveat("The classification head is random: the names of its answers mean nothing.")
     for verdict in loaded.kernel_verdicts:
-        run.check(f"fused {verdict.kernel}", not verdict.refused, str(verdict) + ("; the plain one is used" if verdict.refused else ""))
-    shown = {"name", "parameters", "layers", "heads", "image_size", "patch_size", "dtype", "kernels", "head", "classes", "load_seconds"}
+        run.check(
+            f"fused {verdict.kernel}",
+            not verdict.refused,
+            str(verdict) + ("; the plain one is used" if verdict.refused else ""),
+        )
+    shown = {
+        "name",
+        "parameters",
+        "layers",
+        "heads",
+        "image_size",
+        "patch_size",
+        "dtype",
+        "kernels",
+        "head",
+        "classes",
+        "load_seconds",
+    }
     return facts(described.model_dump(include=shown, exclude_none=True), "Model")
 
 
@@ -67,11 +90,15 @@ def answers(desk: Desk) -> Any:
     found = scores.best_answers(desk.states.logits(desk.looked, desk.loaded.head), desk.loaded.classes)
     finite = all(one.score is not None for one in found)
     desk.run.note(answers=found)
-    desk.run.check("every score is finite", finite, f"the first of {len(desk.loaded.classes):,} classes is {found[0].name}")
+    desk.run.check(
+        "every score is finite", finite, f"the first of {len(desk.loaded.classes):,} classes is {found[0].name}"
+    )
 
     def shown() -> Any:
         now = scores.best_answers(desk.states.logits(desk.looked, desk.loaded.head), desk.loaded.classes)
-        return Together(Sentence(scores.in_words(now, desk.looked.name)), scores.bars(now, desk.loaded, desk.looked.name))
+        return Together(
+            Sentence(scores.in_words(now, desk.looked.name)), scores.bars(now, desk.loaded, desk.looked.name)
+        )
 
     return _live(desk, "answers", shown, lambda: desk.looked)
 
@@ -82,15 +109,22 @@ def neighbours(desk: Desk) -> Any:
     gallery = desk.gallery
     desk.run.note(gallery=gallery.images.name, gallery_images=len(gallery.decoded), neighbours=found)
     if gallery.unreadable:
-        desk.run.caveat(f"{gallery.unreadable:,} images of the gallery {gallery.images.name} could not be decoded and are left out.")
+        desk.run.caveat(
+            f"{gallery.unreadable:,} images of the gallery {gallery.images.name} could not be decoded and are left out."
+        )
 
     def shown() -> Any:
         near = _nearest(desk)
-        panels = [Panel(photograph(thumbnail(one), found.name), f"{found.name}: {found.similarity or 0:.3f}") for one, found in near]
+        panels = [
+            Panel(photograph(thumbnail(one), found.name), f"{found.name}: {found.similarity or 0:.3f}")
+            for one, found in near
+        ]
         first = Panel(photograph(desk.looked.crop, desk.looked.name), f"{desk.looked.name}, the image itself")
         where = f"the {len(gallery.decoded):,} images of {gallery.images.name}"
         answer = Sentence(alike([found for _, found in near], desk.looked.name, where))
-        return Together(answer, Panels([first, *panels], "Nearest first, with the cosine of the class tokens", small=True))
+        return Together(
+            answer, Panels([first, *panels], "Nearest first, with the cosine of the class tokens", small=True)
+        )
 
     return _live(desk, "neighbours", shown, lambda: desk.looked)
 
@@ -114,7 +148,9 @@ def two_sides(desk: Desk) -> Any:
     desk.sides = replace(sides, states=())
     run = desk.run
     run.note(rows=sides.rows(), other=sides.other)
-    run.check("every hidden state is finite", sides.finite == sides.values, f"{sides.finite:,} of {sides.values:,} values")
+    run.check(
+        "every hidden state is finite", sides.finite == sides.values, f"{sides.finite:,} of {sides.values:,} values"
+    )
     passed, detail = sides.judgement
     run.check(AGREEMENT, passed, f"{sides.other}: {detail}", deciding=True)
     if desk.asked.save:
@@ -150,7 +186,9 @@ def headline(record: ExploreRecord) -> str:
     parts = []
     if record.rows:
         last = record.rows[-1]
-        difference = "not finite" if last.difference is None else f"{last.difference:.1e}" if last.difference else "none"
+        difference = (
+            "not finite" if last.difference is None else f"{last.difference:.1e}" if last.difference else "none"
+        )
         parts.append(f"relative difference after block {last.block} {difference} (from {record.other})")
     if record.answers and record.answers[0].score is not None:
         parts.append(f"first answer {record.answers[0].name} ({100 * record.answers[0].score:.1f} %)")

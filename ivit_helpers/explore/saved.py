@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ivit_helpers.device import dtype_name
+from ivit_helpers.device.device import dtype_name
 from ivit_helpers.errors import InputError, first_line
 from ivit_helpers.explore.looking import Looked
-from ivit_helpers.images import printable
-from ivit_helpers.model import InternViTConfig
-from ivit_helpers.weights import Loaded
+from ivit_helpers.images.labelled_images import printable
+from ivit_helpers.model.network import InternViTConfig
+from ivit_helpers.weights.loading import Loaded
 
 FILE = "states.safetensors"
 KEY = "ivit"
@@ -68,12 +68,16 @@ def origin_of(file: str) -> Origin:
         with path.open("rb") as opened:
             length = int.from_bytes(opened.read(8), "little")
         if length > HEADER_BYTES:
-            raise InputError(f"other={printable(file)!r} has a header of {length:,} bytes, which no run writes: {ADVICE}.")
+            raise InputError(
+                f"other={printable(file)!r} has a header of {length:,} bytes, which no run writes: {ADVICE}."
+            )
         with safe_open(path, framework="pt") as opened:
             written = (opened.metadata() or {}).get(KEY, "")
         return Origin.model_validate(json.loads(written))
     except (SafetensorError, OSError, ValueError, TypeError, RecursionError, ValidationError) as error:
-        raise InputError(f"other={printable(file)!r} holds no states of a run ({first_line(error)[:200]}): {ADVICE}.") from None
+        raise InputError(
+            f"other={printable(file)!r} holds no states of a run ({first_line(error)[:200]}): {ADVICE}."
+        ) from None
 
 
 def _place(file: str) -> Path:
@@ -104,10 +108,14 @@ def saved_states(file: str, looked: Looked, config: InternViTConfig) -> tuple[Or
     try:
         with safe_open(_place(file), framework="pt") as opened:
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118  it is not a mapping
-            fits = sorted(slices) == wanted and all(one.get_shape() == shape and one.get_dtype() in DTYPES for one in slices.values())
+            fits = sorted(slices) == wanted and all(
+                one.get_shape() == shape and one.get_dtype() in DTYPES for one in slices.values()
+            )
             if not fits:
                 here = f"{len(wanted)} states of {shape[0]} by {shape[1]}"
-                raise InputError(f"other={printable(file)!r} is of another network than this one, which has {here}: {ADVICE}.")
+                raise InputError(
+                    f"other={printable(file)!r} is of another network than this one, which has {here}: {ADVICE}."
+                )
             return origin, [opened.get_tensor(name)[None] for name in wanted]
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"other={printable(file)!r} cannot be read ({first_line(error)[:200]}): {ADVICE}.") from None

@@ -4,9 +4,11 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from ivit_helpers.record import Answer
-from ivit_helpers.report import Figure, Table, Theme, draw
-from ivit_helpers.weights import Loaded
+from ivit_helpers.record.explored import Answer
+from ivit_helpers.report.figure import Figure, draw
+from ivit_helpers.report.table import Table
+from ivit_helpers.report.theme import Theme
+from ivit_helpers.weights.loading import Loaded
 
 SHOWN = 5
 LONGEST = 28

@@ -8,16 +8,20 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from ivit_helpers.device import dtype_name
+from ivit_helpers.device.device import dtype_name
 from ivit_helpers.errors import InputError
 from ivit_helpers.explore.looking import Looked
 from ivit_helpers.explore.pictures import as_map, image_panel, most
 from ivit_helpers.explore.saved import Origin, saved_states
-from ivit_helpers.measure import hidden_states, layer_errors, reference_states
-from ivit_helpers.model import ALLOWED_MULTIPLE, reference_dtype, relative_error
-from ivit_helpers.record import ExploreRow
-from ivit_helpers.report import Figure, Panel, Panels, Sentence, Theme, Together, draw, heat_map, scale_of
-from ivit_helpers.weights import Loaded
+from ivit_helpers.measure.fidelity import hidden_states, reference_states
+from ivit_helpers.measure.figures import layer_errors
+from ivit_helpers.model.rounding import ALLOWED_MULTIPLE, reference_dtype, relative_error
+from ivit_helpers.record.explored import ExploreRow
+from ivit_helpers.report.figure import Figure, Together, draw
+from ivit_helpers.report.panels import Panel, Panels, heat_map, scale_of
+from ivit_helpers.report.table import Sentence
+from ivit_helpers.report.theme import Theme
+from ivit_helpers.weights.loading import Loaded
 
 ADVICE = "the smoke notebook looks for the cause"
 Judgement = tuple[bool | None, str]
@@ -73,7 +77,13 @@ class TwoSides:
 
         def plot(axes: Axes, theme: Theme) -> None:
             axes.plot(
-                range(len(self.differences)), self.differences, "-", marker="o", markersize=3, color=theme.series[0], label="difference"
+                range(len(self.differences)),
+                self.differences,
+                "-",
+                marker="o",
+                markersize=3,
+                color=theme.series[0],
+                label="difference",
             )
             if any(value > 0 for value in self.differences):  # equal states have no place on a logarithmic axis
                 axes.set_yscale("log")
@@ -96,7 +106,11 @@ class TwoSides:
             Panels(
                 [
                     image_panel(self.looked, grid, None),
-                    Panel(heat_map(values, 0.0, largest, f"difference after {after}: {words}"), caption, scale_of(0.0, largest)),
+                    Panel(
+                        heat_map(values, 0.0, largest, f"difference after {after}: {words}"),
+                        caption,
+                        scale_of(0.0, largest),
+                    ),
                 ]
             ),
         )
@@ -126,9 +140,15 @@ def judged(difference: float, origin: Origin, dtype: torch.dtype) -> Judgement:
     """
     words = f"relative difference {difference:.2e} after the last block"
     if not origin.peer_errors:
-        return None, f"{words}; the other run was not compared with the reference (other=cpu), so rounding there is not known"
+        return (
+            None,
+            f"{words}; the other run was not compared with the reference (other=cpu), so rounding there is not known",
+        )
     if origin.dtype != dtype_name(dtype):
-        return None, f"{words}; the other run is in {origin.dtype} and this one in {dtype_name(dtype)}, which round differently"
+        return (
+            None,
+            f"{words}; the other run is in {origin.dtype} and this one in {dtype_name(dtype)}, which round differently",
+        )
     allowed = 2 * ALLOWED_MULTIPLE[dtype] * origin.peer_errors[-1]
     return difference <= allowed, f"{words}; rounding on both sides explains up to {allowed:.2e}"  # never true for nan
 

@@ -10,10 +10,10 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from ivit_helpers.device import Device
+from ivit_helpers.device.device import Device
 from ivit_helpers.errors import InputError
 from ivit_helpers.explore.looking import Looked
-from ivit_helpers.model import Block, InternViT
+from ivit_helpers.model.network import Block, InternViT
 
 KEPT_BYTES = 512 * 2**20
 """Of host memory: all 49 states of six images of the 6B network at 224 px (80 MB each in 16 bits), or of one at 448 px (300 MB)"""
@@ -49,7 +49,9 @@ class States:
                 self._compute(looked, missing)
         except (RuntimeError, NotImplementedError) as error:
             advice = "the smoke notebook looks for the cause"
-            raise InputError(f"The forward pass fails on this device: {self.device.explain(error)}; {advice}.") from None
+            raise InputError(
+                f"The forward pass fails on this device: {self.device.explain(error)}; {advice}."
+            ) from None
         finally:
             self._make_room()
 

@@ -13,8 +13,10 @@ from ivit_helpers.explore.desk import Desk
 from ivit_helpers.explore.looking import Looked, place_of
 from ivit_helpers.explore.pictures import block_panels, image_panel, in_words
 from ivit_helpers.explore.sides import compare
-from ivit_helpers.images import dropped_image, named_image
-from ivit_helpers.report import Panels, Sentence, styled
+from ivit_helpers.images.single import dropped_image, named_image
+from ivit_helpers.report.panels import Panels
+from ivit_helpers.report.table import Sentence
+from ivit_helpers.report.theme import styled
 
 LISTED = 500
 """Images of a gallery that the list of images names"""
@@ -106,10 +108,15 @@ def _image_choice(desk: Desk, message: Message) -> list[widgets.Widget]:
     """A list of images, a path on this machine, and a file of the user's own machine. What is read once stays in the list."""
     given = desk.looked
     known: dict[str, Callable[[], Looked]] = {f"{given.name} (as given)": lambda: given}
-    known |= {desk.images.identity(number): partial(_of_gallery, desk, number) for number in range(min(LISTED, len(desk.images)))}
+    known |= {
+        desk.images.identity(number): partial(_of_gallery, desk, number)
+        for number in range(min(LISTED, len(desk.images)))
+    }
     chosen = widgets.Dropdown(options=list(known), description="image", style=WIDE)
     path = widgets.Text(description="or its path", placeholder="on this machine", continuous_update=False, style=WIDE)
-    upload = widgets.FileUpload(accept="image/*", multiple=False, description="upload an image", layout=widgets.Layout(width="auto"))
+    upload = widgets.FileUpload(
+        accept="image/*", multiple=False, description="upload an image", layout=widgets.Layout(width="auto")
+    )
     upload.tooltip = "up to 10 MB, the most that Jupyter's server takes in one message; for a larger file give its path"
 
     def from_list(change: dict[str, Any]) -> None:
@@ -151,7 +158,10 @@ def _of_gallery(desk: Desk, number: int) -> Looked:
 def _view_choice(desk: Desk) -> list[widgets.Widget]:
     """Sliders of block, row and column, and a list of heads."""
     config, grid = desk.config, desk.config.grid
-    heads = [("mean of all heads", 0), *((f"head {number}", number) for number in range(1, config.num_attention_heads + 1))]
+    heads = [
+        ("mean of all heads", 0),
+        *((f"head {number}", number) for number in range(1, config.num_attention_heads + 1)),
+    ]
     block = widgets.IntSlider(desk.view.block, 1, config.num_hidden_layers, description="block", style=WIDE)
     head = widgets.Dropdown(options=heads, value=desk.view.head, description="attention", style=WIDE)
     row, column = (
@@ -177,9 +187,13 @@ def _view_choice(desk: Desk) -> list[widgets.Widget]:
 def _patch_choice(desk: Desk) -> widgets.Widget:
     """The image, whose patches can be clicked. For the keyboard there are the sliders of row and column: 256 tab stops help nobody."""
     grid = desk.config.grid
-    columns = f"<style>.ivit-touch .pick{grid} .widget-radio-box {{ grid-template-columns: repeat({grid}, 1fr); }}</style>"
+    columns = (
+        f"<style>.ivit-touch .pick{grid} .widget-radio-box {{ grid-template-columns: repeat({grid}, 1fr); }}</style>"
+    )
     picture = widgets.HTML()
-    places = widgets.RadioButtons(options=[(place_of(patch, grid), patch) for patch in range(grid**2)], value=desk.view.patch)
+    places = widgets.RadioButtons(
+        options=[(place_of(patch, grid), patch) for patch in range(grid**2)], value=desk.view.patch
+    )
 
     def follow() -> None:
         picture.value = columns + Panels([image_panel(desk.looked, grid, desk.view.patch)])._repr_html_()

@@ -26,7 +26,9 @@ SECONDS = 120
 PATIENCE = 10 * SECONDS
 """Seconds until an answer is no longer waited for: a slow disk takes no processor time"""
 ANSWER, REFUSAL = b"a", b"r"
-ENVIRONMENT = {"ARROW_DEFAULT_MEMORY_POOL": "system"}  # pyarrow's own allocator reserves 1 GiB ahead, which counts against the limit
+ENVIRONMENT = {
+    "ARROW_DEFAULT_MEMORY_POOL": "system"
+}  # pyarrow's own allocator reserves 1 GiB ahead, which counts against the limit
 START = "from ivit_helpers.images.apart import serve; serve()"
 
 
@@ -107,9 +109,7 @@ class Apart:
             code = process.wait()
         if not reason and -code in {signal.SIGXCPU, signal.SIGKILL}:
             reason = f"took more than {SECONDS} s of processor time, or the system ended it to free memory"
-        return (
-            f"the process that parses it {reason or f'crashed (exit code {code}), most often at its limit of {self.memory // MIB:,} MiB'}"
-        )
+        return f"the process that parses it {reason or f'crashed (exit code {code}), most often at its limit of {self.memory // MIB:,} MiB'}"
 
 
 def _finish(process: "subprocess.Popen[bytes]", pipe: "Connection[Any, Any]", parent: int) -> None:
@@ -152,7 +152,9 @@ def serve() -> None:
         except MemoryError:
             answer = REFUSAL + f"it takes more than {memory // MIB:,} MiB".encode()
         except Exception as error:
-            answer = REFUSAL + ((str(error).strip() or type(error).__name__).splitlines()[0][:300]).encode(errors="replace")
+            answer = REFUSAL + ((str(error).strip() or type(error).__name__).splitlines()[0][:300]).encode(
+                errors="replace"
+            )
         pipe.send_bytes(answer)
 
 

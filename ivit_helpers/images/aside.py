@@ -52,7 +52,9 @@ def listed(aside: Sequence[LeftAside], most: int = 5) -> list[str]:
 def classified(name: str, path: PurePath, start: bytes) -> LeftAside:
     """A file that does not have the suffix of an image, by its suffix and its first bytes. name: what a reader calls it."""
     if begins_like_an_image(start):
-        return LeftAside(name, f"an image by its first bytes, with the suffix {path.suffix or '(none)'}: rename it", image=True)
+        return LeftAside(
+            name, f"an image by its first bytes, with the suffix {path.suffix or '(none)'}: rename it", image=True
+        )
     if path.suffix.lower() in PACKED:
         return LeftAside(name, "an archive, which may hold images", image=True)
     return LeftAside(name, "not an image", image=False)

@@ -31,7 +31,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from ivit_helpers.device import cores
+from ivit_helpers.device.several import cores
 from ivit_helpers.errors import InputError, first_line
 from ivit_helpers.images.labelled_images import LabelledImages
 from ivit_helpers.images.transform import ImageTransform
@@ -94,7 +94,9 @@ class Decoder:
             return Decoded(number, fault="missing", reason="no such file")
         except Exception as error:  # whatever a decoder raises, it costs this one image
             return Decoded(number, fault="unreadable", reason=first_line(error))
-        return Decoded(number, crop, f"{zlib.crc32(crop.tobytes()):08x}", orientation=picture.orientation, cmyk=picture.cmyk)
+        return Decoded(
+            number, crop, f"{zlib.crc32(crop.tobytes()):08x}", orientation=picture.orientation, cmyk=picture.cmyk
+        )
 
 
 _of_this_worker: list[Decoder] = []  # filled in worker processes only, by _begin_worker
@@ -138,7 +140,9 @@ def in_workers(decoder: Decoder, numbers: Iterable[int], workers: int, ahead: in
         waiting: deque[Future[Decoded]] = deque()
         try:
             for number in numbers:
-                with nullcontext() if main_is_needed else _without_main():  # submitting starts workers, up to their number
+                with (
+                    nullcontext() if main_is_needed else _without_main()
+                ):  # submitting starts workers, up to their number
                     waiting.append(pool.submit(_decode, number))
                 if len(waiting) > ahead:
                     yield waiting.popleft().result()
@@ -153,7 +157,9 @@ def in_workers(decoder: Decoder, numbers: Iterable[int], workers: int, ahead: in
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _grouped(decoded: Iterator[Decoded], groups: Iterable[Sequence[int]], transform: ImageTransform) -> Generator[Batch, None, None]:
+def _grouped(
+    decoded: Iterator[Decoded], groups: Iterable[Sequence[int]], transform: ImageTransform
+) -> Generator[Batch, None, None]:
     """The results in batches of these groups of images."""
     side = transform.crop_size
     for group in groups:

@@ -51,8 +51,14 @@ class Tree:
         self.folders.append(folder)
         self.visits[own] += 1
         if self.visits[own] > MOST_NAMES or len(self.folders) > MOST_FOLDERS:
-            many = f"{len(self.folders):,} folders" if self.visits[own] <= MOST_NAMES else f"more than {MOST_NAMES} links to one folder"
-            raise InputError(f"{self.top} holds {many} (at {self.name(folder)[:80]}): give the folder of one image set.")
+            many = (
+                f"{len(self.folders):,} folders"
+                if self.visits[own] <= MOST_NAMES
+                else f"more than {MOST_NAMES} links to one folder"
+            )
+            raise InputError(
+                f"{self.top} holds {many} (at {self.name(folder)[:80]}): give the folder of one image set."
+            )
 
     def leave(self, path: Path, reason: str, *, image: bool) -> None:
         """Name something that is not an image of the set."""
@@ -123,7 +129,9 @@ def _sort_file(path: Path, entry: "os.DirEntry[str]", found: Tree) -> None:
 def class_folders(folder: Path, name: str | None = None) -> LabelledImages:
     """Read a folder with one folder of images per class. Classes are sorted by name; names that are all numbers are class indices."""
     if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}: give class folders, a flat folder with labels=FILE, or parquet or tar files.")
+        raise InputError(
+            f"There is no folder {folder}: give class folders, a flat folder with labels=FILE, or parquet or tar files."
+        )
     found = tree(folder)
     names = {path.name: printable(path.name) for path in found.folders if path.parent == folder}
     inside = Paths(path for path in found.images if path.parent != folder)
@@ -132,7 +140,12 @@ def class_folders(folder: Path, name: str | None = None) -> LabelledImages:
     for path in found.images:
         if path.parent == folder:
             found.leave(path, "an image beside the class folders", image=True)
-    images = named(name or folder.name, inside, [names[path.relative_to(folder).parts[0]] for path in inside], sorted(names.values()))
+    images = named(
+        name or folder.name,
+        inside,
+        [names[path.relative_to(folder).parts[0]] for path in inside],
+        sorted(names.values()),
+    )
     return replace(images, root=folder, left_aside=found.aside)
 
 

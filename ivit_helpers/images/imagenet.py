@@ -79,14 +79,18 @@ def real_labels(file: str = "") -> list[list[int]]:
     try:
         found = json.loads(read_text(path, MOST_JSON))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"labels={str(path)!r} cannot be read as ReaL labels ({error}): give the published real.json.") from None
+        raise InputError(
+            f"labels={str(path)!r} cannot be read as ReaL labels ({error}): give the published real.json."
+        ) from None
     lists = isinstance(found, list) and all(isinstance(right, list) for right in found)
     if (
         not lists
         or len(found) != VALIDATION_IMAGES
         or not all(type(index) is int and 0 <= index < len(synsets()) for right in found for index in right)
     ):
-        raise InputError(f"{path} does not hold {VALIDATION_IMAGES:,} lists of class indices: give the published real.json.")
+        raise InputError(
+            f"{path} does not hold {VALIDATION_IMAGES:,} lists of class indices: give the published real.json."
+        )
     return list(found)
 
 
@@ -123,7 +127,9 @@ class LabelRule:
         used = {label for label in images.labels if isinstance(label, int)}
         words = {label: images.classes[label] for label in used}
         own = self.restricted and all(is_number(word) and int(word) < len(self.answers) for word in words.values())
-        index = {label: self.answers[int(word)] if own else self._class_index(word, images) for label, word in words.items()}
+        index = {
+            label: self.answers[int(word)] if own else self._class_index(word, images) for label, word in words.items()
+        }
         return [index[label] if isinstance(label, int) else None for label in images.labels]
 
     def _class_index(self, word: str, images: LabelledImages) -> int:

@@ -57,7 +57,9 @@ def _in_validation_order(labels: Sequence[str], path: Path) -> list[tuple[str, s
     if all(map(is_number, labels)):
         order = devkit_synsets(path.parent / "meta.mat")
         if not all(1 <= int(label) <= len(order) for label in labels):
-            raise InputError(f"{path} holds numbers outside 1 to {len(order)}, so they are not ILSVRC2012_IDs: expected {EXPECTED}.")
+            raise InputError(
+                f"{path} holds numbers outside 1 to {len(order)}, so they are not ILSVRC2012_IDs: expected {EXPECTED}."
+            )
         labels = [order[int(label) - 1] for label in labels]
     return [(f"ILSVRC2012_val_{number:08d}.JPEG", label) for number, label in enumerate(labels, 1)]
 
@@ -69,7 +71,9 @@ def devkit_synsets(meta: Path) -> tuple[str, ...]:
     try:
         found = json.loads(apart(META_MEMORY).call("devkit_file:synsets_by_id", os.fsencode(meta).hex()))
     except ParserError as error:
-        raise InputError(f"{meta} cannot be read as the devkit's meta.mat ({error}): restore it, or move it away.") from None
+        raise InputError(
+            f"{meta} cannot be read as the devkit's meta.mat ({error}): restore it, or move it away."
+        ) from None
     return tuple(found)
 
 
@@ -80,12 +84,19 @@ def apply_labels(images: LabelledImages, written: dict[str, str], folder: Path) 
     for stems in (there, Counter(PurePosixPath(name).stem for name in written)):
         stem, count = max(stems.items(), key=lambda item: item[1], default=("", 0))
         if count > 1:
-            raise InputError(f"{count} images of {folder} are called {stem}, so labels cannot be told apart by file name: rename them.")
+            raise InputError(
+                f"{count} images of {folder} are called {stem}, so labels cannot be told apart by file name: rename them."
+            )
     absent = [PurePosixPath(name).name for name in written if PurePosixPath(name).stem not in there]
     if len(absent) == len(written):
-        raise InputError(f"None of the {len(written):,} images that the labels name is in {folder}: do the two belong together?")
+        raise InputError(
+            f"None of the {len(written):,} images that the labels name is in {folder}: do the two belong together?"
+        )
     paths = [*images.paths, *(folder / name for name in absent)]
     found = named(images.name, paths, [labels.get(path.stem) for path in paths])
     return replace(
-        found, root=images.root, left_aside=images.left_aside, stored=images.stored and [*images.stored, *(Absent() for _ in absent)]
+        found,
+        root=images.root,
+        left_aside=images.left_aside,
+        stored=images.stored and [*images.stored, *(Absent() for _ in absent)],
     )

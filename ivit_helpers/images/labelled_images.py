@@ -109,7 +109,11 @@ def printable(name: str) -> str:
 
 
 def _shown(character: str) -> str:
-    return character.encode("unicode_escape").decode() if unicodedata.category(character) in {"Cc", "Zl", "Zp"} else character
+    return (
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in {"Cc", "Zl", "Zp"}
+        else character
+    )
 
 
 def is_number(word: str) -> bool:
@@ -126,11 +130,15 @@ def named(name: str, paths: Sequence[Path], written: Sequence[str | None], names
     words = {word for word in written if word is not None} | set(names)
     longest = max(words, key=len, default="")
     if len(longest) > MOST_WORD:
-        raise InputError(f"{name} has a label of {len(longest):,} characters ({longest[:20]}...): a class name has at most {MOST_WORD:,}.")
+        raise InputError(
+            f"{name} has a label of {len(longest):,} characters ({longest[:20]}...): a class name has at most {MOST_WORD:,}."
+        )
     if all(map(is_number, words)):
         most = max(map(int, words), default=-1)
         if most >= MOST_CLASSES:
-            raise InputError(f"{name} has the label {most}: numbers are class indices, and they end at {MOST_CLASSES:,}.")
+            raise InputError(
+                f"{name} has the label {most}: numbers are class indices, and they end at {MOST_CLASSES:,}."
+            )
         classes = [str(number) for number in range(most + 1)]
         return LabelledImages(name, paths, [None if word is None else int(word) for word in written], classes)
     classes = sorted(words)

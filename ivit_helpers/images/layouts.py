@@ -15,7 +15,7 @@ from ivit_helpers.images.parquet import parquet_shards
 from ivit_helpers.images.tar import tar_shards
 
 if TYPE_CHECKING:
-    from ivit_helpers.record import AccuracyParameters
+    from ivit_helpers.record.parameters import AccuracyParameters
 
 EMBEDDED = {"digits", "synthetic"}
 """Sets that need no files, by the `data` parameter"""
@@ -32,11 +32,15 @@ def _archives(place: Path) -> tuple[str, list[Path], list[Path]]:
     The third are the archives that were left out for it.
     """
     for suffix in ARCHIVES:
-        files = [place] if place.suffix == suffix else sorted([*place.glob(f"*{suffix}"), *place.glob(f"data/*{suffix}")])
+        files = (
+            [place] if place.suffix == suffix else sorted([*place.glob(f"*{suffix}"), *place.glob(f"data/*{suffix}")])
+        )
         if files:
             absent = [file for file in files if not file.is_file()]
             if absent:
-                raise InputError(f"There is no file {absent[0]}: give the path of a parquet or tar file, or their folder.")
+                raise InputError(
+                    f"There is no file {absent[0]}: give the path of a parquet or tar file, or their folder."
+                )
             chosen = [file for file in files if "val" in file.name] or files
             return suffix, chosen, [file for file in files if file not in chosen]
     return "", [], []
@@ -84,8 +88,14 @@ def image_set(asked: "AccuracyParameters") -> LabelledImages:
     """
     if asked.data in EMBEDDED:
         if asked.image_set != "folder" or asked.labels:
-            raise InputError(f"data={asked.data!r} has labels of its own: leave out image_set and labels, or give other images.")
-        return digits().drawn(asked.limit, asked.seed) if asked.data == "digits" else synthetic_images(asked.limit or 64, asked.seed)
+            raise InputError(
+                f"data={asked.data!r} has labels of its own: leave out image_set and labels, or give other images."
+            )
+        return (
+            digits().drawn(asked.limit, asked.seed)
+            if asked.data == "digits"
+            else synthetic_images(asked.limit or 64, asked.seed)
+        )
     rule = RULES.get(asked.image_set)
     if rule is None:
         found = _not_a_set(read_layout(asked.data, asked.labels))
@@ -94,7 +104,9 @@ def image_set(asked: "AccuracyParameters") -> LabelledImages:
     else:
         found = rule.apply(read_layout(asked.data, asked.labels))
     if not len(found):
-        raise InputError(f"There are no images in data={asked.data!r}: give a folder of images, or parquet or tar files that hold some.")
+        raise InputError(
+            f"There are no images in data={asked.data!r}: give a folder of images, or parquet or tar files that hold some."
+        )
     if rule and all(label is None for label in found.labels):
         raise InputError(
             f"None of the {len(found):,} images of data={asked.data!r} has a label: give labels=FILE, or images in class folders."

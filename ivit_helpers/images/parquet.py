@@ -62,7 +62,9 @@ def parquet_shards(shards: Sequence[Path], name: str) -> LabelledImages:
 
 def _index(shard: Path) -> dict[str, Any]:
     if find_spec("pyarrow") is None:
-        raise InputError(f"{shard} is a parquet file, and pyarrow is not installed: pip install 'ivit-helpers[imagenet]'.")
+        raise InputError(
+            f"{shard} is a parquet file, and pyarrow is not installed: pip install 'ivit-helpers[imagenet]'."
+        )
     try:
         _check_footer(shard)
         found: dict[str, Any] = json.loads(apart(INDEX_MEMORY).call("parquet_file:index", os.fsencode(shard).hex()))
@@ -89,7 +91,10 @@ def _check_footer(shard: Path) -> None:
 def _row_paths(shard: Path, names: Sequence[str | None]) -> list[Path]:
     """The names of a shard's images: their own, and also their row where several have the same name or none."""
     often = Counter(names)
-    return [inside(shard, name if name and often[name] == 1 else f"row {row}/{(name or '').lstrip('/')}") for row, name in enumerate(names)]
+    return [
+        inside(shard, name if name and often[name] == 1 else f"row {row}/{(name or '').lstrip('/')}")
+        for row, name in enumerate(names)
+    ]
 
 
 def _cells(shard: Path, column: str, groups: Sequence[tuple[int, int]]) -> list[StoredImage]:
@@ -100,4 +105,6 @@ def _cells(shard: Path, column: str, groups: Sequence[tuple[int, int]]) -> list[
             "write it with row groups of about 100 images."
         )
     memory = CELL_MEMORY + 3 * -(-largest // (128 * MIB)) * 128 * MIB  # in steps, so that shards share a process
-    return [ParquetCell(shard, column, group, row, memory) for group, (rows, _) in enumerate(groups) for row in range(rows)]
+    return [
+        ParquetCell(shard, column, group, row, memory) for group, (rows, _) in enumerate(groups) for row in range(rows)
+    ]

@@ -62,7 +62,9 @@ def _row_group(path: str, column: str, group: int) -> Any:
 
 def _group(group: Any, column: str) -> tuple[int, int]:
     chunks = [group.column(number) for number in range(group.num_columns)]
-    return group.num_rows, sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.startswith(f"{column}."))
+    return group.num_rows, sum(
+        chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.startswith(f"{column}.")
+    )
 
 
 def _image_column(schema: Any) -> str:
@@ -85,7 +87,9 @@ def _decoded(read: Any, part: str, value: Any) -> Any:
     except UnicodeDecodeError:
         raw = value[part] if part else value
         text = (
-            raw.cast(pyarrow.binary() if raw.type == pyarrow.string() else pyarrow.large_binary()).as_py().decode(errors="surrogateescape")
+            raw.cast(pyarrow.binary() if raw.type == pyarrow.string() else pyarrow.large_binary())
+            .as_py()
+            .decode(errors="surrogateescape")
         )
         return {part: text} if part else text
 
@@ -99,7 +103,9 @@ def _written(label: Any) -> str | None:
     if label is None or label == -1 or label != label:  # noqa: PLR0124 (only NaN differs from itself)
         return None
     if isinstance(label, (list, dict)):
-        raise TypeError(f"its labels are lists or records ({str(label)[:50]}), and one class for each image is expected")
+        raise TypeError(
+            f"its labels are lists or records ({str(label)[:50]}), and one class for each image is expected"
+        )
     word = label.decode(errors="surrogateescape") if isinstance(label, bytes) else str(label)
     if isinstance(label, float) and label.is_integer():
         word = str(int(label))

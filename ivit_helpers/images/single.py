@@ -31,7 +31,9 @@ def named_image(image_path: str) -> tuple[Path, Image.Image]:
 
 def dropped_image(name: str, content: bytes) -> Image.Image:
     """RGB pixels of a file that was dropped on a page. Raises InputError where it is not an image that can be read."""
-    return _read(lambda: io.BytesIO(content), printable(name), "drop a JPEG, PNG or WebP file, or another one that Pillow reads")
+    return _read(
+        lambda: io.BytesIO(content), printable(name), "drop a JPEG, PNG or WebP file, or another one that Pillow reads"
+    )
 
 
 def _read(opened: Callable[[], IO[bytes]], name: str, advice: str) -> Image.Image:

@@ -160,11 +160,15 @@ def _sort(member: tarfile.TarInfo, shard: Path, file: IO[bytes], found: Members)
         found.aside.append(LeftAside(name, "hidden", image=False))
     elif place.suffix.lower() in SUFFIXES:
         if key in found.pictures:
-            raise InputError(f"{shard} holds two images called {printable(key)}: each image must have a name of its own.")
+            raise InputError(
+                f"{shard} holds two images called {printable(key)}: each image must have a name of its own."
+            )
         found.pictures[key] = (member.name, TarMember(shard, member.offset_data, member.size))
     elif place.suffix == ".cls":
         if member.size > MOST_LABEL:
-            raise InputError(f"{name} has {member.size:,} bytes: a .cls member holds one class name of at most {MOST_LABEL:,}.")
+            raise InputError(
+                f"{name} has {member.size:,} bytes: a .cls member holds one class name of at most {MOST_LABEL:,}."
+            )
         if key in found.labels:
             raise InputError(f"{shard} holds two labels called {printable(key)}: give each image one.")
         found.labels[key] = printable(_content(member, file, member.size).decode(errors="surrogateescape").strip())

@@ -63,10 +63,19 @@ class ImageTransform:
         size, crop_size = _side(given, "size"), _side(given, "crop_size")
         if crop_size > size:
             raise ValueError(f"crop_size is {crop_size}, which is larger than size, {size}")
-        if type(resample := given.get("resample", Image.Resampling.BICUBIC.value)) is not int or resample not in RESAMPLINGS:
-            raise ValueError(f"resample is {reprlib.repr(resample)}, and it may be one of {', '.join(map(str, RESAMPLINGS))}")
+        if (
+            type(resample := given.get("resample", Image.Resampling.BICUBIC.value)) is not int
+            or resample not in RESAMPLINGS
+        ):
+            raise ValueError(
+                f"resample is {reprlib.repr(resample)}, and it may be one of {', '.join(map(str, RESAMPLINGS))}"
+            )
         return cls(
-            size, crop_size, _by_channel(given, "image_mean", IMAGENET_MEAN), _by_channel(given, "image_std", IMAGENET_STD), resample
+            size,
+            crop_size,
+            _by_channel(given, "image_mean", IMAGENET_MEAN),
+            _by_channel(given, "image_std", IMAGENET_STD),
+            resample,
         )
 
     def crop(self, image: Image.Image) -> Image.Image:
@@ -104,7 +113,9 @@ def _check_step(key: str, value: object) -> None:
     wanted = key in STEPS
     if key in (*STEPS, *OTHER_STEPS) and value is not wanted:
         raise ValueError(f"{key} is {reprlib.repr(value)}, and only {str(wanted).lower()} is computed")
-    if key == "rescale_factor" and not (type(value) in (int, float) and math.isclose(float(str(value)), 1 / 255, rel_tol=1e-3)):
+    if key == "rescale_factor" and not (
+        type(value) in (int, float) and math.isclose(float(str(value)), 1 / 255, rel_tol=1e-3)
+    ):
         raise ValueError(f"rescale_factor is {reprlib.repr(value)}, and only 1/255 is computed")
 
 
@@ -113,10 +124,14 @@ def _side(given: Mapping[str, Any], key: str) -> int:
     sides = value
     if isinstance(value, Mapping):
         written = {name: side for name, side in value.items() if side is not None}
-        sides = next(iter(written.values()), None) if written.keys() in ({"shortest_edge"}, {"height", "width"}) else None
+        sides = (
+            next(iter(written.values()), None) if written.keys() in ({"shortest_edge"}, {"height", "width"}) else None
+        )
         sides = sides if all(side == sides for side in written.values()) else None
     if type(sides) is not int or not 1 <= sides <= LARGEST_SIDE:
-        raise ValueError(f"{key} is {reprlib.repr(value)}, and it may be one number of pixels from 1 to {LARGEST_SIDE:,}, of a square")
+        raise ValueError(
+            f"{key} is {reprlib.repr(value)}, and it may be one number of pixels from 1 to {LARGEST_SIDE:,}, of a square"
+        )
     return sides
 
 
@@ -157,10 +172,14 @@ def read_picture(file: Path | IO[bytes], upright: bool = False) -> Picture:
             opened.load()
             orientation = _orientation(opened)
             turn = TURNS.get(orientation) if upright else None
-            return Picture(_as_rgb(opened if turn is None else opened.transpose(turn)), orientation, opened.mode == "CMYK")
+            return Picture(
+                _as_rgb(opened if turn is None else opened.transpose(turn)), orientation, opened.mode == "CMYK"
+            )
     except (OSError, ValueError):
         raise
-    except Exception as error:  # Pillow's decoders let SyntaxError, struct.error, zlib.error and more through for damaged files
+    except (
+        Exception
+    ) as error:  # Pillow's decoders let SyntaxError, struct.error, zlib.error and more through for damaged files
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 
 import psutil
 
-from ivit_helpers.device import Device
-from ivit_helpers.record import Conditions
+from ivit_helpers.device.device import Device
+from ivit_helpers.record.rows import Conditions
 
 QUIET = 0.10
 """Share of all cores' time that others may take while a CPU is timed"""
@@ -24,7 +24,11 @@ class Watch:
         return self.conditions.others_cpu_share <= QUIET
 
     def __str__(self) -> str:
-        load = f", load average {self.conditions.load_before:.1f} before and {self.conditions.load_after:.1f} after" if _load() else ""
+        load = (
+            f", load average {self.conditions.load_before:.1f} before and {self.conditions.load_after:.1f} after"
+            if _load()
+            else ""
+        )
         cards = self.conditions.card_processes_before, self.conditions.card_processes_after
         others = sorted({name for listed in cards for name in listed or ()})
         on_card = f"; on the card: {', '.join(others)}" if others else ""
@@ -56,7 +60,13 @@ def own_seconds() -> float:
 def watched(device: Device) -> Iterator[Watch]:
     """Record what others do on this machine and on the card during the block."""
     watch = Watch()
-    load, cards, began, busy, own = _load(), device.other_processes(), time.perf_counter(), busy_seconds(), own_seconds()
+    load, cards, began, busy, own = (
+        _load(),
+        device.other_processes(),
+        time.perf_counter(),
+        busy_seconds(),
+        own_seconds(),
+    )
     yield watch
     elapsed = max(time.perf_counter() - began, 1e-9)
     others = (busy_seconds() - busy) - (own_seconds() - own)

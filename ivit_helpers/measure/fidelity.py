@@ -13,10 +13,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ivit_helpers.device import Device, dtype_name, host
+from ivit_helpers.device.cpu import host
+from ivit_helpers.device.device import Device, dtype_name
 from ivit_helpers.measure.peer import peer_part
-from ivit_helpers.model import ALLOWED_MULTIPLE, FLOOR, PLAIN, Block, Embeddings, InternViT, reference_dtype, relative_error
-from ivit_helpers.record import Progress
+from ivit_helpers.model.kernels import PLAIN
+from ivit_helpers.model.network import Block, Embeddings, InternViT
+from ivit_helpers.model.rounding import ALLOWED_MULTIPLE, FLOOR, reference_dtype, relative_error
+from ivit_helpers.record.progress import Progress
 
 
 def _on_cpu(module: nn.Module, empty: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -87,7 +90,9 @@ def reference_states(network: InternViT, pixel_values: Tensor, dtype: torch.dtyp
     """
     pixels, wide = pixel_values.cpu().float(), reference_dtype(dtype)
     with host().inference():
-        rounded_embeddings = peer_part("InternVLVisionEmbeddings", _embeddings(network, dtype), "embeddings", network.config)
+        rounded_embeddings = peer_part(
+            "InternVLVisionEmbeddings", _embeddings(network, dtype), "embeddings", network.config
+        )
         exact = [_embeddings(network, wide)(pixels)]
         other = [rounded_embeddings(pixels.to(dtype))]
         progress = Progress(
@@ -151,7 +156,9 @@ def _widened(layer: nn.Module, plain: Sequence[str]) -> nn.Module:
     return copied
 
 
-def block_errors(network: InternViT, expected: ReferenceStates, device: Device, plain: Sequence[str] = ()) -> tuple[BlockError, ...]:
+def block_errors(
+    network: InternViT, expected: ReferenceStates, device: Device, plain: Sequence[str] = ()
+) -> tuple[BlockError, ...]:
     """Compute each block alone in float32: the network's own modules and kernels, with the weights of one block widened at a time.
 
     In a whole pass the rounding of a 16-bit dtype hides small faults (GELU in its approximate form, a norm with another's weight), and

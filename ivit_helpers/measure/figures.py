@@ -10,7 +10,8 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from torch import Tensor
 
-from ivit_helpers.report import Figure, Theme, draw
+from ivit_helpers.report.figure import Figure, draw
+from ivit_helpers.report.theme import Theme
 
 
 def ours_and_theirs(axes: Axes, theme: Theme, first: int, ours: Sequence[float], theirs: Sequence[float]) -> None:
@@ -18,7 +19,9 @@ def ours_and_theirs(axes: Axes, theme: Theme, first: int, ours: Sequence[float],
     blocks = range(first, first + len(ours))
     mine, other = theme.series[:2]
     axes.plot(blocks, ours, "-", marker="o", markersize=3, color=mine, label="this network, this device")
-    axes.plot(blocks, theirs, "--", marker="s", markersize=6, mfc="none", linewidth=1, color=other, label="transformers, CPU")
+    axes.plot(
+        blocks, theirs, "--", marker="s", markersize=6, mfc="none", linewidth=1, color=other, label="transformers, CPU"
+    )
     axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("relative error")
@@ -41,7 +44,9 @@ def patch_components(patches: Tensor, grid: int) -> Image.Image:
     Patches that the network describes alike get like colours, so objects and background come apart in a working network. A
     component's sign is free; here its largest value is positive, so that the same tokens always have the same colours.
     """
-    wide = torch.nan_to_num(patches.cpu().double(), nan=0.0, posinf=0.0, neginf=0.0)  # a check says that they are not finite
+    wide = torch.nan_to_num(
+        patches.cpu().double(), nan=0.0, posinf=0.0, neginf=0.0
+    )  # a check says that they are not finite
     wide = wide - wide.mean(dim=0)
     if wide.shape[0] <= wide.shape[1]:  # the eigenvectors of the smaller of the two square products
         strengths, vectors = torch.linalg.eigh(wide @ wide.T)

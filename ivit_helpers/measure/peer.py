@@ -11,8 +11,8 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from transformers import InternVLVisionConfig
 
-from ivit_helpers.model import InternViT, InternViTConfig
-from ivit_helpers.weights import transformers_tensors
+from ivit_helpers.model.network import InternViT, InternViTConfig
+from ivit_helpers.weights.formats import transformers_tensors
 
 
 def _transformers() -> ModuleType:
@@ -69,12 +69,16 @@ def peer_part(kind: str, ours: nn.Module, place: str, config: InternViTConfig) -
         part: nn.Module = getattr(_transformers(), kind)(_peer_config(config))
     tensors = transformers_tensors({f"{place}.{name}": tensor for name, tensor in ours.state_dict().items()})
     theirs = place.replace("layers", "layer")
-    part.load_state_dict({name.removeprefix(f"{theirs}."): tensor for name, tensor in tensors.items()}, strict=True, assign=True)
+    part.load_state_dict(
+        {name.removeprefix(f"{theirs}."): tensor for name, tensor in tensors.items()}, strict=True, assign=True
+    )
     part.eval()
 
     def forward(x: Tensor) -> Tensor:
         out = part(x)
-        hidden: Tensor = out[0] if isinstance(out, tuple) else out  # which of them return a tuple changed between versions
+        hidden: Tensor = (
+            out[0] if isinstance(out, tuple) else out
+        )  # which of them return a tuple changed between versions
         return hidden
 
     return forward

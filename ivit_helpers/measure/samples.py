@@ -40,7 +40,9 @@ def interval(means: Sequence[float], confidence: float = 0.95) -> tuple[float, f
     """
     if len(means) < 2:
         return None
-    half = float(scipy.stats.t.ppf((1 + confidence) / 2, len(means) - 1)) * statistics.stdev(means) / math.sqrt(len(means))
+    half = (
+        float(scipy.stats.t.ppf((1 + confidence) / 2, len(means) - 1)) * statistics.stdev(means) / math.sqrt(len(means))
+    )
     middle = statistics.fmean(means)
     return middle - half, middle + half
 

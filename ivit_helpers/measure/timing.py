@@ -12,13 +12,15 @@ from itertools import chain
 
 from torch import Tensor
 
-from ivit_helpers.device import Device, Prepared
-from ivit_helpers.images import synthetic_pixels
+from ivit_helpers.device.device import Device
+from ivit_helpers.device.graphs import Prepared
+from ivit_helpers.images.transform import synthetic_pixels
 from ivit_helpers.measure.launches import host_and_device
 from ivit_helpers.measure.samples import agree, interval, percentile
-from ivit_helpers.record import BenchmarkRow, Latency, Progress, TimingRow
-from ivit_helpers.report import NOTHING, Table, number
-from ivit_helpers.weights import Loaded
+from ivit_helpers.record.progress import Progress
+from ivit_helpers.record.rows import BenchmarkRow, Latency, TimingRow
+from ivit_helpers.report.table import NOTHING, Table, number
+from ivit_helpers.weights.loading import Loaded
 
 WINDOWS, MOST_WINDOWS = 3, 10
 """Windows that must agree, and after how many the timing ends anyway (source: perf_analyzer)"""
@@ -53,7 +55,11 @@ class Series:
     def is_steady(self) -> bool:
         """Whether the last three windows agree in throughput and in median latency."""
         last = self.windows_s[-WINDOWS:]
-        return len(last) == WINDOWS and agree([statistics.fmean(w) for w in last]) and agree([statistics.median(w) for w in last])
+        return (
+            len(last) == WINDOWS
+            and agree([statistics.fmean(w) for w in last])
+            and agree([statistics.median(w) for w in last])
+        )
 
     @property
     def used_windows_s(self) -> list[list[float]]:
@@ -78,7 +84,10 @@ class Series:
         samples = list(chain.from_iterable(self.used_windows_s))
         mean = statistics.fmean(samples)
         p50, p90, p99 = (_milliseconds(percentile(samples, wanted)) for wanted in (50, 90, 99))
-        low, high = interval([self.batch_size / statistics.fmean(window) for window in self.used_windows_s]) or (None, None)
+        low, high = interval([self.batch_size / statistics.fmean(window) for window in self.used_windows_s]) or (
+            None,
+            None,
+        )
         measured = {
             "images_per_s": self.batch_size / mean,
             "images_per_s_low": None if low is None else max(low, 0.0),
@@ -125,7 +134,9 @@ def _prepare(series: Series, forward: Forward, pixels: Tensor, device: Device) -
 
 def _begin(series: Series, call: Callable[[], object], device: Device, warmup: int, seconds: float) -> None:
     """First call and warm-up of one series, with its peak memory; the warm-up also ends after `seconds`."""
-    deadline = time.perf_counter() + seconds  # the first call counts: where it alone takes longer, warm-up is not worth its time
+    deadline = (
+        time.perf_counter() + seconds
+    )  # the first call counts: where it alone takes longer, warm-up is not worth its time
     if not series.error:
         series.first_call_s = _attempt(series, call, device)
     for _ in range(warmup):
@@ -138,7 +149,9 @@ def _begin(series: Series, call: Callable[[], object], device: Device, warmup: i
         series.host_s, series.device_s = host_and_device(call, device)
 
 
-def _window(series: Sequence[Series], calls: Sequence[Callable[[], object]], device: Device, rounds: int, seconds: float) -> None:
+def _window(
+    series: Sequence[Series], calls: Sequence[Callable[[], object]], device: Device, rounds: int, seconds: float
+) -> None:
     """One more window of every series: calls in turn, at least `rounds` of them and half a second, or until the time is over.
 
     There is one round at least. Windows of a few milliseconds differ by chance, so fast calls are made more often.
@@ -225,7 +238,10 @@ def pixel_batch(loaded: Loaded, size: int, seed: int = 0) -> Tensor:
 
 def timing_table(rows: Sequence[TimingRow]) -> Table:
     """Every configuration of a sweep, including those that failed."""
-    return Table([_shown(row) for row in rows], "Every configuration; a dash where there are too few samples, or nothing is known")
+    return Table(
+        [_shown(row) for row in rows],
+        "Every configuration; a dash where there are too few samples, or nothing is known",
+    )
 
 
 def _shown(row: TimingRow) -> dict[str, str]:

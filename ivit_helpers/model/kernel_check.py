@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ivit_helpers.device import Device, host
+from ivit_helpers.device.cpu import host
+from ivit_helpers.device.device import Device
 from ivit_helpers.model.kernels import PLAIN, Kernels, fused, plain_gelu
 from ivit_helpers.model.network import InternViTConfig
 from ivit_helpers.model.rounding import ALLOWED_MULTIPLE, FLOOR, reference_dtype, relative_error
@@ -45,7 +46,12 @@ def _inputs(config: InternViTConfig, wanted: Collection[str]) -> dict[str, list[
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
-    tokens, width, inner, heads = config.tokens, config.hidden_size, config.intermediate_size, config.num_attention_heads
+    tokens, width, inner, heads = (
+        config.tokens,
+        config.hidden_size,
+        config.intermediate_size,
+        config.num_attention_heads,
+    )
     found: dict[str, list[Arguments]] = {
         "rms_norm": [(normal(1, tokens, width), 1 + 0.1 * normal(width), config.layer_norm_eps)],
         # The tanh form differs from the exact one most, relative to its size, where the answer is small: that part on its own.
@@ -69,7 +75,10 @@ def _mlp_inputs(normal: Callable[..., Tensor], width: int, inner: int) -> list[A
     weights = (width**-0.5 * normal(inner, width), normal(inner), weight2, normal(width))
     one, weight1 = torch.zeros(1, 1, width), torch.zeros(inner, width)
     one[..., 0], weight1[:, 0] = 1, torch.linspace(-4, -2.5, inner)
-    return [(normal(1, 16, width), *weights, plain_gelu), (one, weight1, torch.zeros(inner), weight2, torch.zeros(width), plain_gelu)]
+    return [
+        (normal(1, 16, width), *weights, plain_gelu),
+        (one, weight1, torch.zeros(inner), weight2, torch.zeros(width), plain_gelu),
+    ]
 
 
 def _converted(arguments: Arguments, device: torch.device, dtype: torch.dtype) -> Arguments:
@@ -90,13 +99,19 @@ def _errors(
     return relative_error(found, exact), usual
 
 
-def _judge(name: str, kernel: Callable[..., Tensor], samples: Sequence[Arguments], device: Device, dtype: torch.dtype) -> KernelVerdict:
+def _judge(
+    name: str, kernel: Callable[..., Tensor], samples: Sequence[Arguments], device: Device, dtype: torch.dtype
+) -> KernelVerdict:
     plain = getattr(PLAIN, name)
     worst = KernelVerdict(name, error=0.0, allowed=0.0)
     for given in samples:
         try:
             error, usual = _errors(kernel, plain, given, device, dtype)
-        except (RuntimeError, NotImplementedError, AttributeError) as problem:  # refused by the device, or not in this torch-npu
+        except (
+            RuntimeError,
+            NotImplementedError,
+            AttributeError,
+        ) as problem:  # refused by the device, or not in this torch-npu
             return KernelVerdict(name, f"refused by the device: {device.explain(problem)}")
         allowed = max(ALLOWED_MULTIPLE[dtype] * usual, FLOOR)
         if not error <= allowed:
@@ -106,11 +121,15 @@ def _judge(name: str, kernel: Callable[..., Tensor], samples: Sequence[Arguments
     return worst
 
 
-def trusted_kernels(config: InternViTConfig, device: Device, dtype: torch.dtype) -> tuple[Kernels, tuple[KernelVerdict, ...]]:
+def trusted_kernels(
+    config: InternViTConfig, device: Device, dtype: torch.dtype
+) -> tuple[Kernels, tuple[KernelVerdict, ...]]:
     """The device's fused kernels, with another one or the plain one in place of each that is refused, and the verdict on each."""
     kernels, others = fused(device), device.other_operators()
     verdicts: list[KernelVerdict] = []
-    wanted = [name for name in SLOTS if getattr(kernels, name) is not getattr(PLAIN, name)]  # the others have no fused form here
+    wanted = [
+        name for name in SLOTS if getattr(kernels, name) is not getattr(PLAIN, name)
+    ]  # the others have no fused form here
     for name, samples in _inputs(config, wanted).items():
         verdict = _judge(name, getattr(kernels, name), samples, device, dtype)
         if verdict.refused and name in others:

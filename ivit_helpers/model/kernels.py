@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ivit_helpers.device import Device, three_launches
+from ivit_helpers.device.device import Device, three_launches
 
 
 @dataclass(frozen=True)

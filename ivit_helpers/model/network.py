@@ -49,7 +49,9 @@ class InternViTConfig:
             if not least <= (value := getattr(self, name)) <= most:
                 self._refuse(f"{name} is", value, f", and it may be {least:g} to {most:g}")
         if self.hidden_size % self.num_attention_heads:
-            self._refuse("hidden_size", self.hidden_size, f" does not divide into {self.num_attention_heads} attention heads")
+            self._refuse(
+                "hidden_size", self.hidden_size, f" does not divide into {self.num_attention_heads} attention heads"
+            )
         if self.image_size % self.patch_size:
             self._refuse("image_size", self.image_size, f" is not a multiple of patch_size {self.patch_size}")
         if self.norm_type not in NORM_TYPES:
@@ -116,7 +118,9 @@ class Embeddings(nn.Module):
         return torch.cat([of_class, resized.flatten(2).transpose(1, 2).to(of_class.dtype)], dim=1)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        patches: Tensor = self.patch_embedding(pixel_values.to(self.patch_embedding.weight.dtype))  # (B, C, rows, columns)
+        patches: Tensor = self.patch_embedding(
+            pixel_values.to(self.patch_embedding.weight.dtype)
+        )  # (B, C, rows, columns)
         rows, columns = patches.shape[-2:]
         class_token = self.class_embedding.expand(len(patches), -1, -1)
         tokens = torch.cat([class_token, patches.flatten(2).transpose(1, 2)], dim=1)

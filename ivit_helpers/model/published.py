@@ -47,7 +47,9 @@ def published_accuracy(config: InternViTConfig, image_set: str) -> PublishedAccu
     if not isinstance(row, dict) or not _same_network(config):
         return None
     labelled: int = row["labelled"] if "labelled" in row else row["images"]
-    return PublishedAccuracy(row["images"], labelled, row["top1"], row["top5"], published["tolerance"], published["source"])
+    return PublishedAccuracy(
+        row["images"], labelled, row["top1"], row["top5"], published["tolerance"], published["source"]
+    )
 
 
 def repository(model: str) -> dict[str, str]:

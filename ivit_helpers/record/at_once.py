@@ -23,7 +23,9 @@ class CardAtOnce(Part):
     error: float | None = Field(
         description="relative error of its last hidden state against the first card's, of one image; null where it is not finite"
     )
-    host_ms: float | None = Field(description="of a call among the others until its last launch returned; null on a CPU")
+    host_ms: float | None = Field(
+        description="of a call among the others until its last launch returned; null on a CPU"
+    )
     device_ms: float | None = Field(description="of the same calls until the device was idle; null on a CPU")
 
     @property
@@ -46,7 +48,9 @@ class CardsAtOnce(Part):
         description="all cards together: their images over the time on the wall, from the first start to the last end"
     )
     kept_by_first: Estimate = Field(description="speed of the first card among the others over its speed alone, 0 to 1")
-    scaling_efficiency: Estimate = Field(description="images_per_s over that of as many cards like the first alone, 0 to 1")
+    scaling_efficiency: Estimate = Field(
+        description="images_per_s over that of as many cards like the first alone, 0 to 1"
+    )
     windows: int = Field(description="of each kind")
 
     @property

@@ -46,8 +46,12 @@ class CompareRow(Part):
     unit: str = Field(description="of `first` and `later`")
     first: float | None = Field(description="in the first run")
     later: float | None = Field(description="in the later run")
-    change: float | None = Field(None, description="speed and error: later over first; answers: later minus first, as a fraction")
-    low: float | None = Field(None, description="lower end of the 95 % interval of the change; null where there is none")
+    change: float | None = Field(
+        None, description="speed and error: later over first; answers: later minus first, as a fraction"
+    )
+    low: float | None = Field(
+        None, description="lower end of the 95 % interval of the change; null where there is none"
+    )
     high: float | None = Field(None, description="upper end of the 95 % interval")
     p: float | None = Field(None, description="answers, image by image: McNemar's exact p")
     outcome: Literal["better", "worse", "no difference seen", "not judged"]

@@ -11,10 +11,13 @@ class ExploreRow(Part):
     block: int = Field(description="0: after the embeddings")
     difference: float | None = Field(description="of all tokens; null where it is not finite")
     transformers: float | None = Field(
-        None, description="of transformers' network on the CPU in this dtype, against the same reference; null where that is not computed"
+        None,
+        description="of transformers' network on the CPU in this dtype, against the same reference; null where that is not computed",
     )
     class_token: float | None = Field(None, description="of the class token, over the root mean square of a token")
-    largest: float | None = Field(None, description="of the patch with the largest difference, over the root mean square of a token")
+    largest: float | None = Field(
+        None, description="of the patch with the largest difference, over the root mean square of a token"
+    )
     largest_at: int | None = Field(None, description="which patch that is, counted from 1 in rows")
 
 

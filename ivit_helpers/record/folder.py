@@ -37,7 +37,9 @@ def given_folder(asked: AnyParameters) -> Path:
     try:
         return Path(asked.out).expanduser().resolve() if asked.out else REPORTS
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, an unknown user's home, a NUL
-        raise InputError(f"out={printable(asked.out)!r} is not a path of this machine ({error}): give another folder.") from None
+        raise InputError(
+            f"out={printable(asked.out)!r} is not a path of this machine ({error}): give another folder."
+        ) from None
 
 
 def check_folder(asked: AnyParameters) -> None:
@@ -49,7 +51,9 @@ def check_folder(asked: AnyParameters) -> None:
     try:
         there = next(place for place in (folder, *folder.parents) if _is_there(place))
         if not there.is_dir():
-            what = "is a file" if there == folder else f"cannot be made, because {printable(str(there))} is not a folder"
+            what = (
+                "is a file" if there == folder else f"cannot be made, because {printable(str(there))} is not a folder"
+            )
             raise InputError(f"The output folder {name} {what}: {advice}.")
         with tempfile.TemporaryFile(dir=there) as probe:
             probe.write(bytes(PROBE))
@@ -85,7 +89,9 @@ class RunFolder:
         check_folder(asked)
         self.path = given_folder(asked) if asked.out else _new_folder(REPORTS, run_name(asked))
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(self.path / LOCK, blocking=False, is_singleton=True)  # a cell that runs again has it already
+        self._lock = FileLock(
+            self.path / LOCK, blocking=False, is_singleton=True
+        )  # a cell that runs again has it already
         self._acquire()
         self.set_aside = set_aside(self.path)
 
@@ -138,7 +144,10 @@ def _new_folder(root: Path, name: str) -> Path:
 
 def _refuse_what_it_reads(asked: AnyParameters, folder: Path) -> None:
     """Raise InputError where the run would write into the folder of a run that it reads, and set that aside."""
-    named = [*((name, getattr(asked, name, "")) for name in ("reference", "other")), *(("runs", run) for run in getattr(asked, "runs", []))]
+    named = [
+        *((name, getattr(asked, name, "")) for name in ("reference", "other")),
+        *(("runs", run) for run in getattr(asked, "runs", [])),
+    ]
     for name, given in named:
         try:
             place = Path(given).expanduser().resolve()
@@ -153,8 +162,16 @@ def set_aside(folder: Path) -> Path | None:
 
     The journals of a run that did not reach its conclusion stay, so that this run can go on with them.
     """
-    left = [path for path in folder.iterdir() if path.name.startswith(tuple(f"{name}{mark}" for name in NOTEBOOKS for mark in "._"))]
-    staying = {path for path in left if path.suffix == JOURNAL and not _concluded(folder / f"{path.name.partition('_')[0]}.json")}
+    left = [
+        path
+        for path in folder.iterdir()
+        if path.name.startswith(tuple(f"{name}{mark}" for name in NOTEBOOKS for mark in "._"))
+    ]
+    staying = {
+        path
+        for path in left
+        if path.suffix == JOURNAL and not _concluded(folder / f"{path.name.partition('_')[0]}.json")
+    }
     return put_aside(folder, [path for path in left if path not in staying])
 
 

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from ivit_helpers.device import may_be_wanted, read_devices
+from ivit_helpers.device.selection import may_be_wanted
+from ivit_helpers.device.several import read_devices
 from ivit_helpers.errors import InputError
 
 MARK = "# Parameters"
@@ -135,7 +136,9 @@ class SmokeParameters(Parameters):
     """Does it run, and is it right?"""
 
     image_path: str = Field("", description="an image file to classify; empty: an embedded image")
-    batch_size: Whole = Field(8, ge=1, le=4096, description="images in the synthetic batch, a whole number from 1 to 4096")
+    batch_size: Whole = Field(
+        8, ge=1, le=4096, description="images in the synthetic batch, a whole number from 1 to 4096"
+    )
     warmup: Whole = Field(3, ge=0, le=1000, description="untimed calls after the first, a whole number from 0 to 1000")
 
 
@@ -164,7 +167,10 @@ class BenchmarkParameters(Parameters):
         "more windows follow while these disagree",
     )
     seconds: Seconds = Field(
-        10.0, gt=0, le=86_400, description="seconds after which these three windows end early, with one call each at least"
+        10.0,
+        gt=0,
+        le=86_400,
+        description="seconds after which these three windows end early, with one call each at least",
     )
 
     def longest_cell_s(self, images: int) -> int:
@@ -183,28 +189,40 @@ class AccuracyParameters(Parameters):
         '"digits" (embedded) or "synthetic"',
     )
     head: str = Field("", description="a classification head, .pth or .safetensors; empty: the model folder's own")
-    labels: str = Field("", description="a text file of labels for a flat folder, or ReaL's real.json; empty if the layout has labels")
+    labels: str = Field(
+        "", description="a text file of labels for a flat folder, or ReaL's real.json; empty if the layout has labels"
+    )
     class_names: str = Field(
-        "", description="a text file with the names of the model's classes, one a line in the order of its outputs; empty: the head's own"
+        "",
+        description="a text file with the names of the model's classes, one a line in the order of its outputs; empty: the head's own",
     )
     classes: Literal["by-name", "by-order"] = Field(
-        "by-name", description='how classes of the images are found among the model\'s: "by-name", or "by-order" where names differ'
+        "by-name",
+        description='how classes of the images are found among the model\'s: "by-name", or "by-order" where names differ',
     )
     image_set: Literal["folder", "imagenet-1k", "real", "v2", "a", "r", "sketch"] = Field(
         "folder",
         description='which classes and label rule: "folder" (the model\'s own), "imagenet-1k", "real", "v2", "a", "r" or "sketch"',
     )
     devices: Devices = Field("", description=SEVERAL_DEVICES)
-    scaling: Truth = Field(False, description="with devices, let the first card answer some images alone, to compare with; true or false")
+    scaling: Truth = Field(
+        False, description="with devices, let the first card answer some images alone, to compare with; true or false"
+    )
     batch_size: Whole = Field(8, ge=1, le=4096, description="images a batch, a whole number from 1 to 4096")
     limit: Whole = Field(0, ge=0, description="evaluate that many images, drawn at random; 0: all of them")
     seed: Whole = Field(0, ge=0, description="seed of the draw and of synthetic images, a whole number")
-    bad_limit: Whole = Field(0, ge=0, description="images that may be unreadable, missing or non-finite, a whole number")
+    bad_limit: Whole = Field(
+        0, ge=0, description="images that may be unreadable, missing or non-finite, a whole number"
+    )
     reference: str = Field(
-        "", description="the folder of another accuracy run over the same images, or its predictions CSV, to compare with; empty: none"
+        "",
+        description="the folder of another accuracy run over the same images, or its predictions CSV, to compare with; empty: none",
     )
     workers: Whole = Field(
-        -1, ge=-1, le=256, description="processes that decode images, a whole number up to 256; 0: none, -1: as many as are useful"
+        -1,
+        ge=-1,
+        le=256,
+        description="processes that decode images, a whole number up to 256; 0: none, -1: as many as are useful",
     )
 
 
@@ -217,15 +235,22 @@ class ExploreParameters(Parameters):
     limit: Whole = Field(80, ge=0, description="images of the gallery, drawn at random, a whole number; 0: all of them")
     seed: Whole = Field(0, ge=0, description="seed of the draw, a whole number")
     block: Whole = Field(0, ge=0, description="the block to look at, a whole number from 1; 0: the last one")
-    attention_head: Whole = Field(0, ge=0, description="the attention head to look at, a whole number from 1; 0: the mean of all heads")
+    attention_head: Whole = Field(
+        0, ge=0, description="the attention head to look at, a whole number from 1; 0: the mean of all heads"
+    )
     patch: Whole = Field(
-        0, ge=0, description="the patch that others are compared with, a whole number from 1 in rows; 0: the one in the middle"
+        0,
+        ge=0,
+        description="the patch that others are compared with, a whole number from 1 in rows; 0: the one in the middle",
     )
     other: str = Field(
-        "cpu", min_length=1, description='the other side: "cpu" (the reference on the CPU), or the states that another run saved, a file'
+        "cpu",
+        min_length=1,
+        description='the other side: "cpu" (the reference on the CPU), or the states that another run saved, a file',
     )
     save: Truth = Field(
-        False, description="keep the hidden states of the image in explore_states.safetensors, for `other` of another run, true or false"
+        False,
+        description="keep the hidden states of the image in explore_states.safetensors, for `other` of another run, true or false",
     )
 
 
@@ -273,7 +298,9 @@ def _sentence(notebook: str, kind: type[AnyParameters], problem: Mapping[str, An
     """One pydantic problem as one sentence: the name, the value, what is allowed, the nearest known name."""
     name, known, given = str(problem["loc"][0]), list(kind.model_fields), _SHORT.repr(problem["input"])
     if problem["type"] == "extra_forbidden":
-        return f"{notebook} has no parameter {name} (given {given}): {_nearest(name, known)}It knows {', '.join(known)}."
+        return (
+            f"{notebook} has no parameter {name} (given {given}): {_nearest(name, known)}It knows {', '.join(known)}."
+        )
     return f"{notebook} cannot use {name}={given}. Allowed: {kind.model_fields[name].description}."
 
 
@@ -283,8 +310,12 @@ def validate(kind: type[P], given: Mapping[str, Any]) -> P:
     try:
         return kind.model_validate(dict(given))
     except ValidationError as error:
-        first = {problem["loc"][0]: problem for problem in reversed(error.errors(include_url=False))}  # one for each parameter
-        raise InputError("\n".join(_sentence(notebook, kind, problem) for problem in reversed(first.values()))) from None
+        first = {
+            problem["loc"][0]: problem for problem in reversed(error.errors(include_url=False))
+        }  # one for each parameter
+        raise InputError(
+            "\n".join(_sentence(notebook, kind, problem) for problem in reversed(first.values()))
+        ) from None
 
 
 def _assigned(source: str) -> set[str]:

@@ -12,15 +12,15 @@ from ivit_helpers.paths import NOTEBOOKS
 from ivit_helpers.record.parameters import AnyParameters, CompareParameters, notebook_of
 from ivit_helpers.record.rows import Provenance
 
-CLOCK = (
-    "host clock (time.perf_counter) between two synchronisations of the device; every timed call is a sample, and samples come in windows"
-)
+CLOCK = "host clock (time.perf_counter) between two synchronisations of the device; every timed call is a sample, and samples come in windows"
 
 
 def _git(*words: str) -> str | None:
     """What git prints about the kit's own folder; None outside a git checkout."""
     try:
-        done = subprocess.run(["git", "-C", str(NOTEBOOKS.parent), *words], capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(
+            ["git", "-C", str(NOTEBOOKS.parent), *words], capture_output=True, text=True, timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
@@ -29,7 +29,9 @@ def _git(*words: str) -> str | None:
 def _commit() -> str | None:
     top = _git("rev-parse", "--show-toplevel")
     commit = _git("rev-parse", "HEAD")
-    if not top or not commit or Path(top).resolve() != NOTEBOOKS.parent:  # the kit may be installed inside another project's checkout
+    if (
+        not top or not commit or Path(top).resolve() != NOTEBOOKS.parent
+    ):  # the kit may be installed inside another project's checkout
         return None
     return commit + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
 
@@ -56,7 +58,10 @@ def command(asked: AnyParameters, out: Path | None = None) -> str:
     if isinstance(asked, CompareParameters):
         return shlex.join(["ivit", notebook, *asked.runs])
     given = asked.model_dump(exclude_defaults=True, exclude={"out"})
-    words = [f"{name}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}" for name, value in given.items()]
+    words = [
+        f"{name}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
+        for name, value in given.items()
+    ]
     where = ["--out", str(out)] if out else []
     return shlex.join(["ivit", "run", notebook, *(part for word in words for part in ("-p", word)), *where])
 

@@ -7,7 +7,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, computed_field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    computed_field,
+    field_validator,
+    model_validator,
+)
 
 from ivit_helpers.errors import InputError
 from ivit_helpers.paths import printable
@@ -46,18 +55,30 @@ class Record(BaseModel):
     model_config = ConfigDict(populate_by_name=True, extra="forbid", protected_namespaces=(), validate_assignment=True)
 
     schema_: Literal[1, 2] = Field(2, alias="schema")
-    id: str = Field("", description="of this run alone; its tables and its page have it too (empty in records of earlier versions)")
-    batch: bool = Field(False, description="whether `ivit run` executed the notebook: then it also judges whether it ran to its end")
-    tables: dict[str, str] = Field({}, description="SHA-256 of each table or other file that was written beside the record, by its name")
+    id: str = Field(
+        "", description="of this run alone; its tables and its page have it too (empty in records of earlier versions)"
+    )
+    batch: bool = Field(
+        False, description="whether `ivit run` executed the notebook: then it also judges whether it ran to its end"
+    )
+    tables: dict[str, str] = Field(
+        {}, description="SHA-256 of each table or other file that was written beside the record, by its name"
+    )
     concluded: bool = Field(False, description="whether the notebook reached its conclusion")
     started: str = Field(description="UTC time, ISO 8601")
     seconds: float = Field(0.0, description="from the first cell to the last write")
-    resume: str = Field("", description="the command that goes on where an unfinished run ended; empty where it would begin again")
+    resume: str = Field(
+        "", description="the command that goes on where an unfinished run ended; empty where it would begin again"
+    )
     headline: str = Field("", description="the key figure, with its unit and the count it rests on")
-    caveats: list[str] = Field([], description="what a reader must know before believing the headline; part of the verdict")
+    caveats: list[str] = Field(
+        [], description="what a reader must know before believing the headline; part of the verdict"
+    )
     parameters: dict[str, Any] = Field({}, description="as the notebook was given them, with defaults")
     provenance: Provenance | None = None
-    environment: dict[str, Any] = Field({}, description="machine, device, versions, and variables that change speed or numbers")
+    environment: dict[str, Any] = Field(
+        {}, description="machine, device, versions, and variables that change speed or numbers"
+    )
     model: ModelFacts | None = None
     checks: list[Check] = []
 
@@ -71,7 +92,9 @@ class Record(BaseModel):
         found = {name: item for name, item in value.items() if name != "status"}
         if value.get("schema") == 1:
             found["concluded"] = stated in {"passed", "failed"}
-            found["checks"] = [check | {"deciding": check.get("name") in _DECIDING_IN_SCHEMA_1} for check in value.get("checks", [])]
+            found["checks"] = [
+                check | {"deciding": check.get("name") in _DECIDING_IN_SCHEMA_1} for check in value.get("checks", [])
+            ]
         return found
 
     @computed_field(description="by the checks: the verdict of the run")  # type: ignore[prop-decorator]
@@ -125,7 +148,11 @@ class Record(BaseModel):
         """How it ended, the reason where it did not pass, and the key figure."""
         words = {"not_judged": "Not judged", "failed": "Failed", "incomplete": "Did not finish"}
         count = len([check for check in self.checks if check.status != "skipped"])
-        ended = f"Passed: all {count} checks" if self.status == "passed" else f"{words[self.status]}: {self.reason.rstrip('.')}"
+        ended = (
+            f"Passed: all {count} checks"
+            if self.status == "passed"
+            else f"{words[self.status]}: {self.reason.rstrip('.')}"
+        )
         return f"{ended}. {self.headline}." if self.headline else f"{ended}."
 
     @property
@@ -161,7 +188,9 @@ class BenchmarkRecord(Record):
     frontier: Frontier | None = Field(None, description="null unless batch_sizes is auto")
     transfers: list[Transfer] = Field([], description="empty on a CPU, which copies nothing")
     cards: CardsAtOnce | None = Field(None, description="null unless several devices were asked for")
-    products: list[TimingRow] = Field([], description="the network's own matrix products alone, timed in turn with the rows")
+    products: list[TimingRow] = Field(
+        [], description="the network's own matrix products alone, timed in turn with the rows"
+    )
 
     @property
     def best(self) -> BenchmarkRow | None:
@@ -181,10 +210,16 @@ class AccuracyRecord(Record):
 
     notebook: Literal["accuracy"] = "accuracy"
     rows: list[AccuracyRow] = []
-    cards: list[CardRow] = Field([], description="of this run, one for each process; empty where nothing was left to answer")
+    cards: list[CardRow] = Field(
+        [], description="of this run, one for each process; empty where nothing was left to answer"
+    )
     all_cards: AllCards | None = Field(None, description="their speed as one; null where nothing was left to answer")
-    interruptions: list[Interruption] = Field([], description="earlier runs whose answers this one took up, the first one first")
-    anew: str = Field("", description="why the answers of an earlier run in the folder were not taken up; empty where there were none")
+    interruptions: list[Interruption] = Field(
+        [], description="earlier runs whose answers this one took up, the first one first"
+    )
+    anew: str = Field(
+        "", description="why the answers of an earlier run in the folder were not taken up; empty where there were none"
+    )
 
 
 class ExploreRecord(Record):
@@ -206,7 +241,9 @@ class CompareRecord(Record):
 
     notebook: Literal["compare"] = "compare"
     runs: list[ComparedRun] = Field([], description="in the order given; the others are compared with the first")
-    differences: list[Difference] = Field([], description="what the runs do not share, of machine, versions, model and parameters")
+    differences: list[Difference] = Field(
+        [], description="what the runs do not share, of machine, versions, model and parameters"
+    )
     rows: list[CompareRow] = []
     unmatched: list[Unmatched] = Field([], description="what one run has and the other has not")
 
@@ -236,7 +273,11 @@ _ANY: TypeAdapter[AnyRecord] = TypeAdapter(Annotated[AnyRecord, Field(discrimina
 
 def json_schema() -> dict[str, Any]:
     """The JSON schema of a record, as it is written."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "InternViT run", **_ANY.json_schema(mode="serialization")}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "InternViT run",
+        **_ANY.json_schema(mode="serialization"),
+    }
 
 
 def write_whole(path: Path, content: str | bytes | Iterable[bytes]) -> None:
@@ -264,7 +305,10 @@ def write_whole(path: Path, content: str | bytes | Iterable[bytes]) -> None:
 
 def write(record: AnyRecord, path: Path) -> None:
     """Write a record as JSON."""
-    write_whole(path, json.dumps(record.model_dump(mode="json", by_alias=True), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    write_whole(
+        path,
+        json.dumps(record.model_dump(mode="json", by_alias=True), indent=1, allow_nan=False, ensure_ascii=False) + "\n",
+    )
 
 
 def read(path: Path) -> AnyRecord:
@@ -279,7 +323,9 @@ def content_of(path: Path) -> bytes:
         if not path.is_file():  # opening a pipe would wait for ever
             raise InputError(f"The record {name} is not a file: give a run's folder, or its record.")
         if path.stat().st_size > LARGEST:
-            raise InputError(f"The record {name} has more than {LARGEST / 2**20:.0f} MiB, which no run writes: give a run's own record.")
+            raise InputError(
+                f"The record {name} has more than {LARGEST / 2**20:.0f} MiB, which no run writes: give a run's own record."
+            )
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"The record {name} cannot be read: {error.strerror}.") from None
@@ -291,4 +337,6 @@ def read_content(content: bytes, name: str) -> AnyRecord:
         return _ANY.validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise InputError(f"{name} is not a record of schema 1 or 2: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+        raise InputError(
+            f"{name} is not a record of schema 1 or 2: {'.'.join(map(str, first['loc']))}: {first['msg']}."
+        ) from None

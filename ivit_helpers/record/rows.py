@@ -54,8 +54,12 @@ class Conditions(Part):
 
     load_before: float | None = Field(description="load average of one minute")
     load_after: float | None
-    others_cpu_share: float = Field(description="share of all cores' time that other processes (or the hypervisor) took, 0 to 1")
-    card_processes_before: list[str] | None = Field(description="other processes on the card; null where they cannot be listed")
+    others_cpu_share: float = Field(
+        description="share of all cores' time that other processes (or the hypervisor) took, 0 to 1"
+    )
+    card_processes_before: list[str] | None = Field(
+        description="other processes on the card; null where they cannot be listed"
+    )
     card_processes_after: list[str] | None
 
 
@@ -63,9 +67,13 @@ class Provenance(Part):
     """Where a run comes from, and how it is repeated."""
 
     kit: str = Field(description="version of ivit_helpers")
-    commit: str | None = Field(description='git commit of the kit, with "+changes" where its files were changed; null outside git')
+    commit: str | None = Field(
+        description='git commit of the kit, with "+changes" where its files were changed; null outside git'
+    )
     command: str = Field(description="the command that runs the notebook again with the same parameters")
-    notebook_sha256: str | None = Field(description="of the notebook's code cells; null where the notebook is not there")
+    notebook_sha256: str | None = Field(
+        description="of the notebook's code cells; null where the notebook is not there"
+    )
     clock: str = Field(description="how times were taken")
 
 
@@ -78,7 +86,9 @@ class ModelFacts(Part):
     tensors: int
     shards: int = Field(description="weight files; 0 for random weights")
     dtype: str
-    flops_per_image: int = Field(description="floating point operations of one image's matrix products; a multiply-add counts as two")
+    flops_per_image: int = Field(
+        description="floating point operations of one image's matrix products; a multiply-add counts as two"
+    )
     image_size: int = Field(description="pixels of a side")
     hidden_size: int
     layers: int = Field(description="blocks")
@@ -96,7 +106,9 @@ class ModelFacts(Part):
     load_seconds: float
     load_host_peak_bytes: int | None = Field(None, description="peak resident size of the process while loading")
     kernels: str = Field(description="which kernels the network uses")
-    load_device_peak_bytes: int | None = Field(None, description="most bytes allocated on the card while loading; null on the CPU")
+    load_device_peak_bytes: int | None = Field(
+        None, description="most bytes allocated on the card while loading; null on the CPU"
+    )
     stored_dtype: str | None = Field(None, description="dtype in the files; null for random weights")
     ignored_tensors: int | None = Field(None, description="tensors in the files that are not this network's")
     sha256: list[str] | None = Field(None, description='"file digest" of each weight file, where verify=true')
@@ -117,7 +129,9 @@ class Ratio(Part):
 
     baseline: str
     median: float
-    low: float = Field(description="lower end of the 95 % interval, by windows and by bootstrap (in schema 1: the lower quartile)")
+    low: float = Field(
+        description="lower end of the 95 % interval, by windows and by bootstrap (in schema 1: the lower quartile)"
+    )
     high: float = Field(description="upper end of the 95 % interval (in schema 1: the upper quartile)")
     n: int = Field(description="rounds")
 
@@ -134,24 +148,34 @@ class TimingRow(Part):
     dtype: str
     batch_size: int = Field(description="images a call")
     prepare_s: float | None = Field(
-        None, description="seconds to capture or compile for this batch size, before the first call; null where nothing is prepared"
+        None,
+        description="seconds to capture or compile for this batch size, before the first call; null where nothing is prepared",
     )
     first_call_s: float | None = Field(None, description="seconds of the very first call")
     host_ms: float | None = Field(
-        None, description="milliseconds of a call until its last launch returned, median; null on a CPU, which computes in the call"
+        None,
+        description="milliseconds of a call until its last launch returned, median; null on a CPU, which computes in the call",
     )
-    device_ms: float | None = Field(None, description="milliseconds of the same calls until the device was idle, median; null on a CPU")
+    device_ms: float | None = Field(
+        None, description="milliseconds of the same calls until the device was idle, median; null on a CPU"
+    )
     peak_memory_bytes: int | None = Field(None, description="device memory; on the CPU the process's resident size")
     error: str | None = None
     images_per_s: float | None = Field(None, description="batch size over the mean latency")
-    images_per_s_low: float | None = Field(None, description="lower end of the 95 % interval, by batch means over the windows")
+    images_per_s_low: float | None = Field(
+        None, description="lower end of the 95 % interval, by batch means over the windows"
+    )
     images_per_s_high: float | None = Field(None, description="upper end of the 95 % interval")
-    steady: bool | None = Field(None, description="whether the last three windows agree within 5 % in throughput and median latency")
+    steady: bool | None = Field(
+        None, description="whether the last three windows agree within 5 % in throughput and median latency"
+    )
     ms_per_image: float | None = Field(None, description="mean latency over the batch size")
     latency_ms: Latency | None = None
     tflops: float | None = Field(None, description="achieved TFLOP/s, from flops_per_image and the mean latency")
     samples_ms: list[float] = Field([], description="milliseconds of every timed call, in order")
-    windows: list[int] = Field([], description="calls in each window; figures are of the last three where they agree, else of all")
+    windows: list[int] = Field(
+        [], description="calls in each window; figures are of the last three where they agree, else of all"
+    )
 
     @property
     def was_measured(self) -> bool:
@@ -166,13 +190,21 @@ class TimingRow(Part):
 class Limits(Part):
     """What the device could do at most. Bandwidths are in GB/s of 10^9 bytes, reading and writing together."""
 
-    vendor_tflops: dict[str, float] = Field(description="dense 16-bit peaks by their source; empty where none is published")
+    vendor_tflops: dict[str, float] = Field(
+        description="dense 16-bit peaks by their source; empty where none is published"
+    )
     square_matmul_tflops: float = Field(description="a large square product, measured in this run")
-    products_tflops: float | None = Field(description="the best of the network's own products alone, measured in this run")
+    products_tflops: float | None = Field(
+        description="the best of the network's own products alone, measured in this run"
+    )
     vendor_gb_per_s: float | None = Field(description="null where none is known")
     copied_gb_per_s: float | None = Field(description="a large copy within the device's memory, measured in this run")
-    tflops_of_bound: float = Field(description="the one that bounds are computed with: the vendor's, else the best that was measured")
-    gb_per_s_of_bound: float | None = Field(description="the same of bandwidth; null where the weights may stay in a cache")
+    tflops_of_bound: float = Field(
+        description="the one that bounds are computed with: the vendor's, else the best that was measured"
+    )
+    gb_per_s_of_bound: float | None = Field(
+        description="the same of bandwidth; null where the weights may stay in a cache"
+    )
 
 
 class BatchTried(Part):
@@ -201,7 +233,9 @@ class Transfer(Part):
     batch_size: int
     copy_in_ms: float = Field(description="a batch of pixels from pageable host memory to the device, median")
     copy_out_ms: float = Field(description="its last hidden state back, median")
-    joules_per_image: float | None = Field(None, description="mean power times the time of an image; null where the card does not say")
+    joules_per_image: float | None = Field(
+        None, description="mean power times the time of an image; null where the card does not say"
+    )
 
 
 class BenchmarkRow(TimingRow):
@@ -209,18 +243,27 @@ class BenchmarkRow(TimingRow):
 
     unavailable: str | None = Field(None, description="why this device cannot do it, where that is no failure")
     launches: int | None = Field(
-        None, description="operators, copies and graph replays of one forward pass; null for compiled code, whose launches are not seen"
+        None,
+        description="operators, copies and graph replays of one forward pass; null for compiled code, whose launches are not seen",
     )
-    relative_error: float | None = Field(None, description="of the last hidden state against the wider reference, on one image")
+    relative_error: float | None = Field(
+        None, description="of the last hidden state against the wider reference, on one image"
+    )
     share_of_vendor_peak: float | None = Field(None, description="tflops over the vendor's dense peak, 0 to 1")
     share_of_measured_matmul: float | None = Field(
         None,
         description="its speed over that of the same products alone (in records without `limits`: over that of a square product)",
     )
-    products: Ratio | None = Field(None, description="how many times as fast as the network's own products alone, timed in turn with it")
-    bound_images_per_s: float | None = Field(None, description="what the device cannot exceed at this batch size, by `limits`")
+    products: Ratio | None = Field(
+        None, description="how many times as fast as the network's own products alone, timed in turn with it"
+    )
+    bound_images_per_s: float | None = Field(
+        None, description="what the device cannot exceed at this batch size, by `limits`"
+    )
     share_of_bound: float | None = Field(None, description="images_per_s over that bound, 0 to 1")
-    kept_bytes: int | None = Field(None, description="device memory that was not given back after this batch size; null on a CPU")
+    kept_bytes: int | None = Field(
+        None, description="device memory that was not given back after this batch size; null on a CPU"
+    )
     ratio: Ratio | None = None
 
 
@@ -240,11 +283,15 @@ class SmokeRow(TimingRow):
     memory: dict[str, int] | None = Field(None, description="bytes, by what they are peaks of")
     relative_error: float | None = Field(None, description="of the last hidden state against the wider reference")
     layer_errors: list[float | None] | None = Field(None, description="after the embeddings and after every block")
-    layer_errors_transformers: list[float | None] | None = Field(None, description="the same for transformers' network on the CPU")
+    layer_errors_transformers: list[float | None] | None = Field(
+        None, description="the same for transformers' network on the CPU"
+    )
     block_errors: list[float | None] | None = Field(
         None, description="of each block's update alone, in float32, from the reference's input"
     )
-    block_errors_transformers: list[float | None] | None = Field(None, description="the same for transformers' block on the CPU")
+    block_errors_transformers: list[float | None] | None = Field(
+        None, description="the same for transformers' block on the CPU"
+    )
     block_errors_allowed: list[float | None] | None = Field(None, description="what is accepted of each block")
 
 
@@ -253,19 +300,28 @@ class AccuracyRow(Part):
 
     set: str
     images: int
-    drawn_from: int | None = Field(None, description="images of the whole set, where these were drawn from it at random")
-    left_aside: int | None = Field(None, description="files, folders, links and archive members in the set that are not its images")
+    drawn_from: int | None = Field(
+        None, description="images of the whole set, where these were drawn from it at random"
+    )
+    left_aside: int | None = Field(
+        None, description="files, folders, links and archive members in the set that are not its images"
+    )
     left_aside_possible_images: int | None = Field(None, description="those of them that could be images, or hold some")
-    left_aside_first: list[str] | None = Field(None, description="the first of them with the reason, those that could be images first")
+    left_aside_first: list[str] | None = Field(
+        None, description="the first of them with the reason, those that could be images first"
+    )
     scored: int
     unreadable: int
     missing: int
     unlabelled: int
     nonfinite: int
     with_orientation: int | None = Field(
-        None, description="images whose EXIF orientation is not 1: readers differ on them; it is applied for imagenet-1k and real only"
+        None,
+        description="images whose EXIF orientation is not 1: readers differ on them; it is applied for imagenet-1k and real only",
     )
-    cmyk: int | None = Field(None, description="images stored as CMYK: readers convert them differently, by up to 2 grey levels")
+    cmyk: int | None = Field(
+        None, description="images stored as CMYK: readers convert them differently, by up to 2 grey levels"
+    )
     top1_hits: int
     top1: float | None
     top1_low: float | None = Field(description="lower end of the 95 % Wilson interval")
@@ -274,12 +330,16 @@ class AccuracyRow(Part):
     top5: float | None
     top5_low: float | None
     top5_high: float | None
-    batch_seconds: list[float] | None = Field(None, description="seconds of each batch's forward pass, in order, synchronised")
+    batch_seconds: list[float] | None = Field(
+        None, description="seconds of each batch's forward pass, in order, synchronised"
+    )
     waited_s: float | None = Field(
-        None, description="seconds in which the device had nothing to do because images were not ready; of several cards together"
+        None,
+        description="seconds in which the device had nothing to do because images were not ready; of several cards together",
     )
     whole_s: float | None = Field(
-        None, description="seconds of the whole evaluation by the clock on the wall, without what lay between interruption and resumption"
+        None,
+        description="seconds of the whole evaluation by the clock on the wall, without what lay between interruption and resumption",
     )
     against: dict[str, Any] | None = Field(None, description="the comparison with another run's answers, for a reader")
 
@@ -304,7 +364,9 @@ class CardRow(Part):
     card: str
     host: str
     images: int
-    images_per_s: float | None = Field(description="by its own clock, waiting for images included; null for fewer than two batches")
+    images_per_s: float | None = Field(
+        description="by its own clock, waiting for images included; null for fewer than two batches"
+    )
     computed_s: float
     waited_s: float = Field(description="seconds in which its images were not ready")
     failed: str = Field("", description="why it ended before its share was done; empty where it did its work")
@@ -314,12 +376,22 @@ class AllCards(Part):
     """The speed of all processes of this run."""
 
     images: int
-    seconds: float = Field(description="from the beginning of the first batch of any of them to the end of the last, on the wall")
+    seconds: float = Field(
+        description="from the beginning of the first batch of any of them to the end of the last, on the wall"
+    )
     images_per_s: float = Field(description="these images over these seconds")
-    with_start_images_per_s: float = Field(description="the same with what starting processes and loading the model took")
-    sum_of_cards_images_per_s: float | None = Field(description="of the speeds of the single cards: what all could do if none ended early")
-    alone_images_per_s: float | None = Field(None, description="the first card while no other worked; null unless it was asked for")
-    scaling_efficiency: float | None = Field(None, description="mean speed of a card among the others over that of the first alone, 0 to 1")
+    with_start_images_per_s: float = Field(
+        description="the same with what starting processes and loading the model took"
+    )
+    sum_of_cards_images_per_s: float | None = Field(
+        description="of the speeds of the single cards: what all could do if none ended early"
+    )
+    alone_images_per_s: float | None = Field(
+        None, description="the first card while no other worked; null unless it was asked for"
+    )
+    scaling_efficiency: float | None = Field(
+        None, description="mean speed of a card among the others over that of the first alone, 0 to 1"
+    )
 
 
 class Interruption(Part):

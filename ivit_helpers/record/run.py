@@ -75,9 +75,15 @@ class Run(Generic[R]):
 
     def _keep_the_folder(self) -> None:
         """A cell that runs again after the conclusion writes only where no other run has been."""
-        if self._locked and self._locked.reopen() and not (self.path.is_file() and read(self.path).id == self.record.id):
+        if (
+            self._locked
+            and self._locked.reopen()
+            and not (self.path.is_file() and read(self.path).id == self.record.id)
+        ):
             self._locked.close()
-            raise InputError(f"Another run has used {self.folder} since this one ended: run the cells again from the set-up cell on.")
+            raise InputError(
+                f"Another run has used {self.folder} since this one ended: run the cells again from the set-up cell on."
+            )
 
     def note(self, **parts: Any) -> None:
         """Set parts of the record, for example `run.note(rows=rows)`."""
@@ -116,7 +122,11 @@ class Run(Generic[R]):
 
         def lines() -> Iterator[bytes]:
             for number, piece in enumerate(pieces):
-                text = piece.assign(run=self.record.id).to_csv(index=False, header=not number).encode("utf-8", "backslashreplace")
+                text = (
+                    piece.assign(run=self.record.id)
+                    .to_csv(index=False, header=not number)
+                    .encode("utf-8", "backslashreplace")
+                )
                 digest.update(text)
                 yield text
 
@@ -207,4 +217,6 @@ def new_id() -> str:
 
 def new_record(notebook: str, given: Mapping[str, Any], run_id: str) -> AnyRecord:
     """An empty record that begins now."""
-    return KINDS[notebook](id=run_id, started=datetime.now(timezone.utc).isoformat(timespec="seconds"), parameters=dict(given))
+    return KINDS[notebook](
+        id=run_id, started=datetime.now(timezone.utc).isoformat(timespec="seconds"), parameters=dict(given)
+    )

@@ -11,8 +11,16 @@ HOOK = "_ivit_changed_parameters"
 
 def changed(read: Mapping[str, Any], namespace: Mapping[str, Any]) -> str:
     """One sentence on parameters that have another value than when they were read; empty where there are none."""
-    values = [f"{name} is {namespace[name]!r}, and the run uses {value!r}" for name, value in read.items() if namespace.get(name) != value]
-    return f"Changed since the parameters were read: {'; '.join(values)}. Run the cells again from the set-up cell on." if values else ""
+    values = [
+        f"{name} is {namespace[name]!r}, and the run uses {value!r}"
+        for name, value in read.items()
+        if namespace.get(name) != value
+    ]
+    return (
+        f"Changed since the parameters were read: {'; '.join(values)}. Run the cells again from the set-up cell on."
+        if values
+        else ""
+    )
 
 
 def watch(asked: AnyParameters) -> int | None:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from ivit_helpers.errors import InputError
 from ivit_helpers.paths import printable
-from ivit_helpers.record import LARGEST, AnyRecord, content_of, read_content
+from ivit_helpers.record.record import LARGEST, AnyRecord, content_of, read_content
 
 PLAIN = 100_000
 """Bytes of a record beyond which it is compressed in the page"""
-_LINK = re.compile(rb'<a download="[a-z]+\.json(\.gz)?" href="data:application/(?:json|gzip);base64,([A-Za-z0-9+/=]+)" id="record">')
+_LINK = re.compile(
+    rb'<a download="[a-z]+\.json(\.gz)?" href="data:application/(?:json|gzip);base64,([A-Za-z0-9+/=]+)" id="record">'
+)
 """Its attributes are in alphabetical order, which is how nbconvert writes them"""
 
 
@@ -36,7 +38,9 @@ def record_in(path: Path) -> AnyRecord:
     name = printable(str(path))
     found = _LINK.findall(content_of(path))
     if not found:
-        raise InputError(f"The page {name} holds no record: give a page that `ivit run` has made, or the record beside it.")
+        raise InputError(
+            f"The page {name} holds no record: give a page that `ivit run` has made, or the record beside it."
+        )
     compressed, data = found[-1]  # the last one is the page's own: what cells have shown comes before it
     try:
         content = base64.b64decode(data, validate=True)
@@ -44,7 +48,9 @@ def record_in(path: Path) -> AnyRecord:
             unpacked = zlib.decompressobj(wbits=31)
             content = unpacked.decompress(content, LARGEST + 1)
             if len(content) > LARGEST or not unpacked.eof:
-                raise InputError(f"The record in {name} is cut off, or larger than any run writes: give the record beside the page.")
+                raise InputError(
+                    f"The record in {name} is cut off, or larger than any run writes: give the record beside the page."
+                )
     except (binascii.Error, zlib.error):
         raise InputError(f"The record in {name} is damaged: give the record beside the page.") from None
     return read_content(content, f"The record in {name}")

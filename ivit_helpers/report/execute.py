@@ -20,10 +20,13 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbformat import NotebookNode
 
-from ivit_helpers.device import batch_environment
+from ivit_helpers.device.selection import batch_environment
 from ivit_helpers.errors import ChecksFailed, InputError, describe_error
 from ivit_helpers.paths import NOTEBOOKS
-from ivit_helpers.record import RAN_TO_ITS_END, RUN_ID, AnyParameters, AnyRecord, Check, new_id, new_record, read, write
+from ivit_helpers.record.parameters import AnyParameters
+from ivit_helpers.record.record import RAN_TO_ITS_END, AnyRecord, read, write
+from ivit_helpers.record.rows import Check
+from ivit_helpers.record.run import RUN_ID, new_id, new_record
 from ivit_helpers.report.ending import Stop
 from ivit_helpers.report.page import write_report
 from ivit_helpers.report.progress import ProgressLines
@@ -68,7 +71,12 @@ def remove_sockets_of_killed_runs() -> None:
     """Remove the socket folders of this user's runs that were killed before they could do it."""
     for folder in Path(tempfile.gettempdir()).glob(f"{SOCKETS}*-*"):
         number = folder.name.removeprefix(SOCKETS).partition("-")[0]
-        if number.isdecimal() and not psutil.pid_exists(int(number)) and folder.is_dir() and folder.stat().st_uid == os.getuid():
+        if (
+            number.isdecimal()
+            and not psutil.pid_exists(int(number))
+            and folder.is_dir()
+            and folder.stat().st_uid == os.getuid()
+        ):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -76,13 +84,20 @@ def check_sockets() -> None:
     """Raise InputError where the sockets of a kernel could not be made: in the folder for temporary files, by a path that is not long."""
     advice = "set TMPDIR to a writable folder with a short name"
     try:
-        with tempfile.TemporaryDirectory(prefix=f"{SOCKETS}{os.getpid()}-") as folder, socket.socket(socket.AF_UNIX) as probe:
+        with (
+            tempfile.TemporaryDirectory(prefix=f"{SOCKETS}{os.getpid()}-") as folder,
+            socket.socket(socket.AF_UNIX) as probe,
+        ):
             probe.bind(f"{folder}/kernel-5")
     except OSError as error:  # text alone where the path is too long
-        raise InputError(f"A kernel cannot be reached through {tempfile.gettempdir()} ({error.strerror or error}): {advice}.") from None
+        raise InputError(
+            f"A kernel cannot be reached through {tempfile.gettempdir()} ({error.strerror or error}): {advice}."
+        ) from None
 
 
-def execute(name: str, parameters: AnyParameters, folder: Path, stop: Stop, run_id: str, cell_timeout: int | None = None) -> str:
+def execute(
+    name: str, parameters: AnyParameters, folder: Path, stop: Stop, run_id: str, cell_timeout: int | None = None
+) -> str:
     """Execute one notebook into `folder`; returns why it stopped early, or an empty string.
 
     run_id: the id that its record gets. cell_timeout: seconds that one cell may take; None for no limit.
@@ -137,7 +152,9 @@ def judge(name: str, folder: Path, stopped: str, given: Mapping[str, Any], run_i
         reason += f"all {total} code cells were started."
     if reason and found.resume and found.resume not in reason:
         reason += f" Go on with: {found.resume}"
-    check = Check(name=RAN_TO_ITS_END, status="failed" if reason else "passed", detail=reason or f"all {total} code cells ran")
+    check = Check(
+        name=RAN_TO_ITS_END, status="failed" if reason else "passed", detail=reason or f"all {total} code cells ran"
+    )
     found.checks = [*(old for old in found.checks if old.name != RAN_TO_ITS_END), check]
     write(found, folder / f"{name}.json")
     return found
@@ -156,7 +173,9 @@ def _executed(name: str, folder: Path) -> NotebookNode:
     return nbformat.read(path if path.exists() else NOTEBOOKS / f"{name}.ipynb", as_version=4)
 
 
-def run_notebook(name: str, parameters: AnyParameters, folder: Path, stop: Stop, cell_timeout: int | None = None) -> AnyRecord:
+def run_notebook(
+    name: str, parameters: AnyParameters, folder: Path, stop: Stop, cell_timeout: int | None = None
+) -> AnyRecord:
     """One notebook from parameters to HTML: execute, judge, render, and bring the index up to date.
 
     folder: of this run alone. stop: of the `stoppable` block around this call. A run that a signal ends leaves the page of what there

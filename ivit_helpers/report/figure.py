@@ -41,7 +41,11 @@ class Figure:
     def _repr_html_(self) -> str:
         own = f"plot{next(_numbers)}-{zlib.crc32(self.picture.encode()):08x}-"  # unlike those of other figures, and of other sessions
         rows = len(self.values.frame)
-        values = f'<details class="values"><summary>values ({rows})</summary>{bare_content(self.values)}</details>' if rows else ""
+        values = (
+            f'<details class="values"><summary>values ({rows})</summary>{bare_content(self.values)}</details>'
+            if rows
+            else ""
+        )
         return styled(
             f'<figure class="plot">{self.picture.replace(svg.ID, own)}{self.keys}'
             f"<figcaption>{escape(self.title)}</figcaption>{values}</figure>"

@@ -11,8 +11,9 @@ from jinja2 import Environment, FileSystemLoader
 
 from ivit_helpers.errors import InputError
 from ivit_helpers.paths import REPORTS, printable
-from ivit_helpers.record import (
-    NOTEBOOKS,
+from ivit_helpers.record.folder import is_used
+from ivit_helpers.record.parameters import NOTEBOOKS
+from ivit_helpers.record.record import (
     SYMBOLS,
     AccuracyRecord,
     AnyRecord,
@@ -20,7 +21,6 @@ from ivit_helpers.record import (
     CompareRecord,
     ExploreRecord,
     SmokeRecord,
-    is_used,
     read,
     write_whole,
 )
@@ -46,7 +46,9 @@ def write_index(root: Path) -> Path:
     runs = [_run(folder, paths, root) for folder, paths in folders.items()]
     runs.sort(key=lambda run: (run["started"], run["folder"]), reverse=True)
     environment = Environment(loader=FileSystemLoader(TEMPLATE), autoescape=True)
-    page = environment.get_template("index.html.j2").render(runs=runs, columns=COLUMNS, symbols=SYMBOLS, style=style(), nothing=NOTHING)
+    page = environment.get_template("index.html.j2").render(
+        runs=runs, columns=COLUMNS, symbols=SYMBOLS, style=style(), nothing=NOTHING
+    )
     write_whole(root / "index.html", page)
     return root / "index.html"
 
@@ -54,7 +56,13 @@ def write_index(root: Path) -> Path:
 def _run(folder: Path, paths: list[Path], root: Path) -> dict[str, Any]:
     """One row: the notebooks of a folder with their verdicts, what they share, and their figures."""
     notebooks = []
-    run: dict[str, Any] = {"folder": printable(str(folder.relative_to(root))), "started": "", "model": "", "device": "", "dtype": ""}
+    run: dict[str, Any] = {
+        "folder": printable(str(folder.relative_to(root))),
+        "started": "",
+        "model": "",
+        "device": "",
+        "dtype": "",
+    }
     figures: dict[str, str] = {}
     caveats: dict[str, None] = {}
     for path in sorted(paths, key=lambda path: list(NOTEBOOKS).index(path.stem)):

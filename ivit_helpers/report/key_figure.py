@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ivit_helpers.record import AccuracyRecord, AccuracyRow, AnyRecord, BenchmarkRecord, BenchmarkRow, ExploreRecord, SmokeRecord, SmokeRow
+from ivit_helpers.record.record import AccuracyRecord, AnyRecord, BenchmarkRecord, ExploreRecord, SmokeRecord
+from ivit_helpers.record.rows import AccuracyRow, BenchmarkRow, SmokeRow
 from ivit_helpers.report.table import readable
 from ivit_helpers.report.ticks import said
 
@@ -47,7 +48,9 @@ def _speed(row: SmokeRow | BenchmarkRow) -> list[KeyFigure]:
     middle, name = (latency.mean, "mean latency") if latency.p50 is None else (latency.p50, "median latency")
     tail = f"90th percentile {said(latency.p90)}" if latency.p90 is not None else f"of {latency.n} calls"
     return [
-        KeyFigure("throughput", said(row.images_per_s), "images/s", _interval(row.images_per_s_low, row.images_per_s_high)),
+        KeyFigure(
+            "throughput", said(row.images_per_s), "images/s", _interval(row.images_per_s_low, row.images_per_s_high)
+        ),
         KeyFigure(f"{name}, batch {row.batch_size}", said(middle), "ms", tail),
     ]
 
@@ -56,7 +59,14 @@ def _error(value: float | None, beside: Sequence[float | None] | None = None) ->
     if value is None:
         return []
     other = beside[-1] if beside else None
-    return [KeyFigure("relative error", said(value), "", "of the last hidden state" if other is None else f"transformers: {said(other)}")]
+    return [
+        KeyFigure(
+            "relative error",
+            said(value),
+            "",
+            "of the last hidden state" if other is None else f"transformers: {said(other)}",
+        )
+    ]
 
 
 def _memory(size: int | None) -> list[KeyFigure]:
@@ -65,15 +75,29 @@ def _memory(size: int | None) -> list[KeyFigure]:
 
 
 def _of_smoke(row: SmokeRow) -> list[KeyFigure]:
-    first = [] if row.first_call_s is None else [KeyFigure("first call", said(row.first_call_s), "s", "loads kernels, may compile")]
-    return [*_speed(row), *_error(row.relative_error, row.layer_errors_transformers), *first, *_memory(row.peak_memory_bytes)]
+    first = (
+        []
+        if row.first_call_s is None
+        else [KeyFigure("first call", said(row.first_call_s), "s", "loads kernels, may compile")]
+    )
+    return [
+        *_speed(row),
+        *_error(row.relative_error, row.layer_errors_transformers),
+        *first,
+        *_memory(row.peak_memory_bytes),
+    ]
 
 
 def _of_benchmark(row: BenchmarkRow) -> list[KeyFigure]:
     found = _speed(row)
     if row.share_of_bound is not None and row.bound_images_per_s:
         found.append(
-            KeyFigure("share of the limit", f"{100 * row.share_of_bound:.1f}", "%", f"limit: {said(row.bound_images_per_s)} images/s")
+            KeyFigure(
+                "share of the limit",
+                f"{100 * row.share_of_bound:.1f}",
+                "%",
+                f"limit: {said(row.bound_images_per_s)} images/s",
+            )
         )
     if row.ratio:
         within = f"95 %: {said(row.ratio.low)} to {said(row.ratio.high)}"
@@ -86,14 +110,25 @@ def _of_cards(record: BenchmarkRecord) -> list[KeyFigure]:
     if found is None:
         return []
     count, share = len(found.cards), found.scaling_efficiency.mean
-    return [KeyFigure(f"{count} cards at once", said(found.images_per_s.mean), "images/s", f"{share:.1%} of {count} times the first alone")]
+    return [
+        KeyFigure(
+            f"{count} cards at once",
+            said(found.images_per_s.mean),
+            "images/s",
+            f"{share:.1%} of {count} times the first alone",
+        )
+    ]
 
 
 def _of_accuracy(record: AccuracyRecord) -> list[KeyFigure]:
     row = record.rows[0]
     found = [_top(row, 1), _top(row, 5)] if claimed(record) else []
     found.append(KeyFigure("scored", f"{row.scored:,}", "images", f"of {row.images:,} in the set"))
-    speed = [KeyFigure("whole evaluation", said(row.images / row.whole_s), "images/s", f"{said(row.whole_s)} s")] if row.whole_s else []
+    speed = (
+        [KeyFigure("whole evaluation", said(row.images / row.whole_s), "images/s", f"{said(row.whole_s)} s")]
+        if row.whole_s
+        else []
+    )
     return found + speed
 
 
@@ -112,7 +147,9 @@ def _of_explore(record: ExploreRecord) -> list[KeyFigure]:
     last = record.rows[-1] if record.rows else None
     if last and last.difference is not None:
         beside = f"; transformers: {said(last.transformers)}" if last.transformers is not None else ""
-        found.append(KeyFigure(f"from {record.other}", said(last.difference), "", f"relative, after block {last.block}{beside}"))
+        found.append(
+            KeyFigure(f"from {record.other}", said(last.difference), "", f"relative, after block {last.block}{beside}")
+        )
     first = record.answers[0] if record.answers else None
     if first and first.score is not None and record.model and record.model.head_is_trained:
         found.append(KeyFigure("first answer", first.name, "", f"score {100 * first.score:.1f} %"))

@@ -12,7 +12,9 @@ from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
 from ivit_helpers.errors import ChecksFailed
-from ivit_helpers.record import NOTEBOOKS, SYMBOLS, AnyRecord, Conclusion, question, write_whole
+from ivit_helpers.record.parameters import NOTEBOOKS, question
+from ivit_helpers.record.record import SYMBOLS, AnyRecord, write_whole
+from ivit_helpers.record.run import Conclusion
 from ivit_helpers.report.embedded import link, record_in
 from ivit_helpers.report.index import index_root, write_index
 from ivit_helpers.report.key_figure import key_figures
@@ -65,14 +67,18 @@ def _readable(notebook: NotebookNode) -> NotebookNode:
     copy: NotebookNode = nbformat.from_dict(notebook)
     for cell in copy.cells:
         if cell.cell_type == "code":  # the page itself begins with the checks that failed
-            cell.outputs = _joined_streams([_still(output) for output in cell.outputs if output.get("ename") != ChecksFailed.__name__])
+            cell.outputs = _joined_streams(
+                [_still(output) for output in cell.outputs if output.get("ename") != ChecksFailed.__name__]
+            )
         tags = set(cell.metadata.get("tags", []))
         if "injected-parameters" in tags:  # the folder of the run means nothing to a reader elsewhere
             cell.source = "\n".join(line for line in cell.source.splitlines() if not line.startswith("out = "))
         failed = any(output.output_type == "error" for output in cell.get("outputs", []))
         cell.metadata["set_up"] = bool(SET_UP & tags)
         cell.metadata["hidden_here"] = bool((SHOWN_BY_THE_PAGE | SET_UP) & tags) and not failed
-        cell.metadata["did_not_run"] = cell.cell_type == "code" and bool(cell.source.strip()) and cell.execution_count is None
+        cell.metadata["did_not_run"] = (
+            cell.cell_type == "code" and bool(cell.source.strip()) and cell.execution_count is None
+        )
     return copy
 
 

@@ -75,7 +75,12 @@ def data_uri(image: Image.Image) -> str:
 
 def photograph(image: Image.Image, alt: str, marked: int | None = None, grid: int = 1) -> str:
     """An image, with an outline around patch `marked` (counted from 0 in rows) of `grid` by `grid` patches."""
-    return _svg(f'<image href="{data_uri(image)}" width="{grid}" height="{grid}" preserveAspectRatio="none"/>', grid, alt, marked)
+    return _svg(
+        f'<image href="{data_uri(image)}" width="{grid}" height="{grid}" preserveAspectRatio="none"/>',
+        grid,
+        alt,
+        marked,
+    )
 
 
 def coloured_patches(image: Image.Image, alt: str) -> str:
@@ -116,7 +121,9 @@ def _svg(inner: str, side: int, alt: str, marked: int | None) -> str:
     outline = ""
     if marked is not None:
         row, column = divmod(marked, side)
-        outline = f'<rect x="{column}" y="{row}" width="1" height="1" class="marked" style="stroke-width:{side / 64:g}"/>'
+        outline = (
+            f'<rect x="{column}" y="{row}" width="1" height="1" class="marked" style="stroke-width:{side / 64:g}"/>'
+        )
     return f'<svg viewBox="0 0 {side} {side}" role="img" aria-label="{escape(alt)}" shape-rendering="crispEdges">{inner}{outline}</svg>'
 
 

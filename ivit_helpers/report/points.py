@@ -48,7 +48,11 @@ def series_of(axes: Axes) -> dict[str, list[Artist]]:
         label = parts.get(id(artist)) or ("" if isinstance(artist, AxesImage) else _label(artist))
         if label:
             found.setdefault(label, []).extend(_parts(artist) if artist in containers else [artist])
-    first = {label: min(order.get(id(artist), 0) for artist in artists) for order in [_order(axes)] for label, artists in found.items()}
+    first = {
+        label: min(order.get(id(artist), 0) for artist in artists)
+        for order in [_order(axes)]
+        for label, artists in found.items()
+    }
     return dict(sorted(found.items(), key=lambda item: first[item[0]]))
 
 
@@ -79,7 +83,11 @@ def points_of(axes: Axes, series: dict[str, list[Artist]], height: float) -> lis
             barred.add(id(container.lines[0]))
             found += _of_line(axes, container.lines[0], numbers, height, container)
     for line in axes.lines:
-        if id(line) not in barred and line.get_marker() not in ("None", "", " ", None) and line.get_transform() == axes.transData:
+        if (
+            id(line) not in barred
+            and line.get_marker() not in ("None", "", " ", None)
+            and line.get_transform() == axes.transData
+        ):
             found += _of_line(axes, line, numbers, height, None) if _label(line) else []
     for dots in few_dots(axes):
         if _label(dots):
@@ -98,7 +106,9 @@ def few_dots(axes: Axes) -> list[PathCollection]:
     return [one for one in scatters if counts[_label(one)] <= MOST_DOTS]
 
 
-def _of_line(axes: Axes, line: Line2D, numbers: dict[int, int], height: float, bars: ErrorbarContainer | None) -> list[Point]:
+def _of_line(
+    axes: Axes, line: Line2D, numbers: dict[int, int], height: float, bars: ErrorbarContainer | None
+) -> list[Point]:
     places = np.column_stack([np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)])
     if len(places) > MOST:
         return []
@@ -116,7 +126,12 @@ def _ranges(bars: ErrorbarContainer | None) -> tuple[list[str], list[str]]:
 
 
 def _around(
-    axes: Axes, places: Any, series: int | None, height: float, x_ranges: Sequence[str] = (), y_ranges: Sequence[str] = ()
+    axes: Axes,
+    places: Any,
+    series: int | None,
+    height: float,
+    x_ranges: Sequence[str] = (),
+    y_ranges: Sequence[str] = (),
 ) -> Iterator[Point]:
     drawn = np.asarray(axes.transData.transform(places)) if len(places) else np.empty((0, 2))
     for number, ((x, y), (across, up)) in enumerate(zip(places, drawn, strict=True)):

@@ -8,7 +8,7 @@ from nbformat import NotebookNode
 
 from ivit_helpers.errors import ChecksFailed
 from ivit_helpers.paths import NOTEBOOKS
-from ivit_helpers.record import Conclusion, Run
+from ivit_helpers.record.run import Conclusion, Run
 from ivit_helpers.report.page import SET_UP, write_report
 from ivit_helpers.report.theme import styled
 
@@ -82,7 +82,9 @@ def _fill(cell: NotebookNode, history: dict[int, str], shell: Any, reached: int)
 
     reached: the number of the execution after which all cells above had run. Returns the one after which this cell has run, too.
     """
-    numbers = [number for number, source in history.items() if number > reached and source.strip() == cell.source.strip()]
+    numbers = [
+        number for number, source in history.items() if number > reached and source.strip() == cell.source.strip()
+    ]
     if not numbers:
         cell.execution_count = 0 if SET_UP & set(cell.metadata.get("tags", [])) or _is_last(cell) else None
         return reached

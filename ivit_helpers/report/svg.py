@@ -36,7 +36,10 @@ def drawing(canvas: Canvas, inserted: dict[str, str]) -> str:
     whole = io.StringIO()
     canvas.savefig(whole, format="svg", metadata=_NO_METADATA, transparent=True)
     inner = re.sub(
-        r"^.*?<svg[^>]*>|</svg>\s*$|<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", whole.getvalue(), flags=re.DOTALL
+        r"^.*?<svg[^>]*>|</svg>\s*$|<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>",
+        "",
+        whole.getvalue(),
+        flags=re.DOTALL,
     )
     for gid, element in inserted.items():
         inner = re.sub(rf'<g id="{gid}"\s*(?:/>|>\s*</g>)', lambda _, element=element: element, inner)  # type: ignore[misc]
@@ -106,7 +109,10 @@ def targets(points: Sequence[Point], words: Sequence[Sequence[str]], width: floa
         above = top - 4 - 11 * (len(lines) - 1)
         first = above if above > 10 else top + high + 11
         anchor, place = _beside(left + wide / 2, LETTER * max(map(len, lines)), width)
-        tip = "".join(f'<tspan x="{place:.0f}" y="{first + 11 * number:.0f}">{escape(line)}</tspan>' for number, line in enumerate(lines))
+        tip = "".join(
+            f'<tspan x="{place:.0f}" y="{first + 11 * number:.0f}">{escape(line)}</tspan>'
+            for number, line in enumerate(lines)
+        )
         series = "" if point.series is None else f" s{point.series}"
         found.append(
             f'<g class="point{series}" tabindex="0" role="img"><title>{name}</title>'
@@ -128,7 +134,9 @@ def _apart(points: Sequence[Point]) -> list[Box]:
     boxes = [point.box for point in points]
     for number in {point.series for point in points}:
         own = [index for index, point in enumerate(points) if point.series == number and point.shade is None]
-        centres = np.array([(boxes[index][0] + boxes[index][2] / 2, boxes[index][1] + boxes[index][3] / 2) for index in own])
+        centres = np.array(
+            [(boxes[index][0] + boxes[index][2] / 2, boxes[index][1] + boxes[index][3] / 2) for index in own]
+        )
         for index, centre in zip(own, centres, strict=True):
             distances = np.abs(centres - centre).max(axis=1)
             near = distances[distances > 0].min(initial=np.inf)

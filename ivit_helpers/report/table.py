@@ -36,14 +36,22 @@ class Table:
         return text
 
     def _repr_html_(self) -> str:
-        columns = [_column(str(name), [str(cell) for cell in self.frame.iloc[:, place]]) for place, name in enumerate(self.frame.columns)]
+        columns = [
+            _column(str(name), [str(cell) for cell in self.frame.iloc[:, place]])
+            for place, name in enumerate(self.frame.columns)
+        ]
         heads = "".join(f'<th scope="col"{_class(kind)}>{escape(name)}</th>' for name, kind, _ in columns)
-        cells = [[f'<td{_class(kind)} data-label="{escape(name)}">{_breakable(cell)}</td>' for cell in own] for name, kind, own in columns]
+        cells = [
+            [f'<td{_class(kind)} data-label="{escape(name)}">{_breakable(cell)}</td>' for cell in own]
+            for name, kind, own in columns
+        ]
         body = "".join(f"<tr>{''.join(row)}</tr>" for row in zip(*cells, strict=True))
         caption = f'<p class="caption">{escape(self.caption)}</p>' if self.caption else ""
         name = f' aria-label="{escape(self.caption)}"' if self.caption else ""
         head = f"<thead><tr>{heads}</tr></thead>"
-        return styled(f'{caption}<div class="scroll"><table class="data{_cards(columns)}"{name}>{head}<tbody>{body}</tbody></table></div>')
+        return styled(
+            f'{caption}<div class="scroll"><table class="data{_cards(columns)}"{name}>{head}<tbody>{body}</tbody></table></div>'
+        )
 
 
 def _cards(columns: Sequence[tuple[str, str, list[str]]]) -> str:
@@ -104,7 +112,9 @@ class Facts:
 
     def _repr_html_(self) -> str:
         cells = "".join(
-            f"<div><dt>{escape(name)}</dt><dd>{_breakable(value)}</dd></div>" for name, value in self.pairs.items() if _short(value)
+            f"<div><dt>{escape(name)}</dt><dd>{_breakable(value)}</dd></div>"
+            for name, value in self.pairs.items()
+            if _short(value)
         )
         cells += "".join(
             f"<div><dt>{escape(name)}</dt><dd><details><summary>{escape(value[:8])}…</summary>{escape(value)}</details></dd></div>"
@@ -124,7 +134,13 @@ def facts(part: Mapping[str, Any] | BaseModel, caption: str = "") -> Facts:
     """A part of a record for a reader: names in words, values with their units."""
     pairs = part.model_dump(exclude_none=True) if isinstance(part, BaseModel) else part
     words = {name: value if isinstance(value, str) else readable(name, value) for name, value in pairs.items()}
-    return Facts({name.removesuffix("_bytes").removesuffix("_seconds").replace("_", " "): value for name, value in words.items()}, caption)
+    return Facts(
+        {
+            name.removesuffix("_bytes").removesuffix("_seconds").replace("_", " "): value
+            for name, value in words.items()
+        },
+        caption,
+    )
 
 
 def readable(name: str, value: Any) -> str:

@@ -69,7 +69,10 @@ def style() -> str:
     light, dark = _declared(LIGHT.variables, _WORDS_LIGHT), _declared(DARK.variables, _WORDS_DARK)
     switches = "".join(f".ivit .plot:has(.k{n}:not(:checked)) .s{n}{{display:none}}" for n in range(MOST_SERIES))
     cards = (TEMPLATE / "cards.css").read_text("utf-8")
-    narrow = "".join(f"@container table (max-width:{width}px){{\n{cards.replace('.cards', f'.cards{width}')}}}\n" for width in CARDS_BELOW)
+    narrow = "".join(
+        f"@container table (max-width:{width}px){{\n{cards.replace('.cards', f'.cards{width}')}}}\n"
+        for width in CARDS_BELOW
+    )
     return (
         f".ivit{{{light}color-scheme:light}}\n"
         f"@media screen and (prefers-color-scheme:dark){{.ivit{{{dark}color-scheme:dark}}}}\n"

@@ -32,7 +32,9 @@ def readable(axis: Axis) -> None:
     if axis.get_scale() != "log" or not isinstance(axis.get_major_formatter(), LogFormatter):
         return
     low, high = sorted(axis.get_view_interval())
-    powers = [10.0**power for power in range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)]
+    powers = [
+        10.0**power for power in range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)
+    ]
     ticks = powers[:: math.ceil(len(powers) / MOST)] if powers else []
     if len(powers) < LEAST:
         tens = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)

@@ -13,8 +13,3 @@ from ivit_helpers.smoke.questions import (
     steady_call,
     weights,
 )
-
-__all__ = [
-    "agreement", "blocks_alone", "check_inputs", "configuration", "diagnose", "features", "headline", "look", "memory_table",
-    "operator_table", "steady_call", "weights",
-]  # fmt: skip

@@ -6,13 +6,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ivit_helpers.device import dtype_name
-from ivit_helpers.measure import ReferenceStates, block_errors, hidden_states, layer_errors, reference_states
-from ivit_helpers.model import relative_error, trusted_kernels
-from ivit_helpers.record import Run, SmokeRecord
-from ivit_helpers.report import Figure, Table
+from ivit_helpers.device.device import dtype_name
+from ivit_helpers.measure.fidelity import ReferenceStates, block_errors, hidden_states, reference_states
+from ivit_helpers.measure.figures import layer_errors
+from ivit_helpers.model.kernel_check import trusted_kernels
+from ivit_helpers.model.rounding import relative_error
+from ivit_helpers.record.record import SmokeRecord
+from ivit_helpers.record.run import Run
+from ivit_helpers.report.figure import Figure
+from ivit_helpers.report.table import Table
 from ivit_helpers.smoke import figures
-from ivit_helpers.weights import Loaded
+from ivit_helpers.weights.loading import Loaded
 
 SmokeRun = Run[SmokeRecord]
 
@@ -47,12 +51,16 @@ def agreement(run: SmokeRun, loaded: Loaded, pixel_values: Tensor) -> LayerError
 def blocks_alone(run: SmokeRun, loaded: Loaded, expected: ReferenceStates) -> Figure | Table:
     """Compare each block alone, in float32 on this device, with the reference; the check names the worst and every wrong one."""
     name = "each block alone"
-    _, verdicts = trusted_kernels(loaded.network.config, loaded.device, torch.float32)  # a kernel may be right in bfloat16 alone
+    _, verdicts = trusted_kernels(
+        loaded.network.config, loaded.device, torch.float32
+    )  # a kernel may be right in bfloat16 alone
     plain = [verdict.kernel for verdict in verdicts if verdict.refused]
     try:
         blocks = block_errors(loaded.network, expected, loaded.device, plain)
     except RuntimeError as error:
-        check = run.check(name, None, f"the device cannot compute a block of this network in float32: {loaded.device.explain(error)}")
+        check = run.check(
+            name, None, f"the device cannot compute a block of this network in float32: {loaded.device.explain(error)}"
+        )
         return Table([{name: check.detail}])
     shares = [block.share for block in blocks]
     worst = max(range(len(blocks)), key=shares.__getitem__)
@@ -61,7 +69,11 @@ def blocks_alone(run: SmokeRun, loaded: Loaded, expected: ReferenceStates) -> Fi
         f"in float32, the largest error of a block's update is {blocks[worst].error:.1e} (block {worst + 1} of {len(blocks)})",
         f"up to {blocks[worst].allowed:.1e} is accepted",
         *([f"beyond that: block {', '.join(wrong)}"] if wrong else []),
-        *([f"computed with plain {', '.join(plain)}: the fused form is wrong in float32, so this check is skipped"] if plain else []),
+        *(
+            [f"computed with plain {', '.join(plain)}: the fused form is wrong in float32, so this check is skipped"]
+            if plain
+            else []
+        ),
     ]
     run.check(name, False if wrong else None if plain else True, "; ".join(details))
     errors = {

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import torch
 
-from ivit_helpers.images import synthetic_pixels
-from ivit_helpers.model import PLAIN, InternViT
-from ivit_helpers.record import Attempt
-from ivit_helpers.weights import Loaded
+from ivit_helpers.images.transform import synthetic_pixels
+from ivit_helpers.model.kernels import PLAIN
+from ivit_helpers.model.network import InternViT
+from ivit_helpers.record.rows import Attempt
+from ivit_helpers.weights.loading import Loaded
 
 ADVICE = {
     "the same again": "it ran when it was repeated: the failure is not deterministic, look at the card's health and its other users",
@@ -41,7 +42,9 @@ def _in_float32(loaded: Loaded) -> InternViT | str:
         return f"float32 weights take {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free"
     with torch.device("meta"):
         wide = InternViT(loaded.network.config, loaded.network.kernels)
-    wide.load_state_dict({name: tensor.float() for name, tensor in loaded.network.state_dict().items()}, strict=True, assign=True)
+    wide.load_state_dict(
+        {name: tensor.float() for name, tensor in loaded.network.state_dict().items()}, strict=True, assign=True
+    )
     return wide.eval().requires_grad_(False)
 
 

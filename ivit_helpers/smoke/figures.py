@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from ivit_helpers.measure import ours_and_theirs
-from ivit_helpers.report import Figure, Theme, draw
+from ivit_helpers.measure.figures import ours_and_theirs
+from ivit_helpers.report.figure import Figure, draw
+from ivit_helpers.report.theme import Theme
 
 
 def block_errors(ours: Sequence[float], theirs: Sequence[float], allowed: Sequence[float]) -> Figure:

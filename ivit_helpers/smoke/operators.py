@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from ivit_helpers.measure import Audit, audited
-from ivit_helpers.report import NOTHING, Table
+from ivit_helpers.measure.launches import Audit, audited
+from ivit_helpers.report.table import NOTHING, Table
 
 __all__ = ["Audit", "audited", "operators_table"]
 
@@ -26,4 +26,7 @@ def operators_table(calls: Mapping[tuple[str, str], int], notes: Mapping[str, st
         for name, note in notes.items()
         if name not in called
     ]
-    return Table([*missed, *rows], "One forward pass of one image; views compute nothing and are left out, a reshape that copies is not")
+    return Table(
+        [*missed, *rows],
+        "One forward pass of one image; views compute nothing and are left out, a reshape that copies is not",
+    )

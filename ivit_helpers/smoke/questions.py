@@ -5,15 +5,23 @@ from dataclasses import asdict
 from PIL import Image
 from torch import Tensor
 
-from ivit_helpers.device import dtype_name
+from ivit_helpers.device.device import dtype_name
 from ivit_helpers.errors import InputError
-from ivit_helpers.images import named_image
-from ivit_helpers.measure import interval_in_words, patch_components, pixel_batch, sweep, timing_table
-from ivit_helpers.record import Run, SmokeParameters, SmokeRecord, SmokeRow
-from ivit_helpers.report import NOTHING, Facts, Gallery, Table, Together, facts
+from ivit_helpers.images.single import named_image
+from ivit_helpers.measure.figures import patch_components
+from ivit_helpers.measure.samples import interval_in_words
+from ivit_helpers.measure.timing import pixel_batch, sweep, timing_table
+from ivit_helpers.record.parameters import SmokeParameters
+from ivit_helpers.record.record import SmokeRecord
+from ivit_helpers.record.rows import SmokeRow
+from ivit_helpers.record.run import Run
+from ivit_helpers.report.figure import Together
+from ivit_helpers.report.gallery import Gallery
+from ivit_helpers.report.table import NOTHING, Facts, Table, facts
 from ivit_helpers.smoke.diagnosis import advice, ladder
 from ivit_helpers.smoke.operators import audited, operators_table
-from ivit_helpers.weights import Checkpoint, Loaded
+from ivit_helpers.weights.checkpoint import Checkpoint
+from ivit_helpers.weights.loading import Loaded
 
 TIMED_CALLS, TIMED_SECONDS = 20, 10.0
 KNOWN_TYPES = ("intern_vit_6b",)
@@ -43,10 +51,16 @@ def weights(run: SmokeRun, loaded: Loaded) -> Facts:
     described = loaded.facts()
     run.note(model=described, caveats=loaded.caveats())
     for verdict in loaded.kernel_verdicts:
-        run.check(f"fused {verdict.kernel}", not verdict.refused, str(verdict) + ("; the plain one is used" if verdict.refused else ""))
+        run.check(
+            f"fused {verdict.kernel}",
+            not verdict.refused,
+            str(verdict) + ("; the plain one is used" if verdict.refused else ""),
+        )
     read = f"{described.shards} shards, every value finite, no part filled with zeros"
     source = read if described.shards else "a seeded generator"
-    run.check("weights", True, f"{described.tensors} tensors, every name and shape as config.json implies, from {source}")
+    run.check(
+        "weights", True, f"{described.tensors} tensors, every name and shape as config.json implies, from {source}"
+    )
     return facts(described, "Weights")
 
 
@@ -76,7 +90,10 @@ def diagnose(run: SmokeRun, loaded: Loaded, asked: SmokeParameters) -> Table:
     run.note(headline=f"The forward pass fails ({failed_with}); {advice(attempts)}")
     run.extend_row(diagnosis=attempts)
     shown = {True: "ran", False: "failed", None: NOTHING}
-    return Table([{"tried": one.name, "ended": shown[one.worked], "what happened": one.outcome} for one in attempts], advice(attempts))
+    return Table(
+        [{"tried": one.name, "ended": shown[one.worked], "what happened": one.outcome} for one in attempts],
+        advice(attempts),
+    )
 
 
 def _needs_forward(run: SmokeRun) -> None:
@@ -93,8 +110,14 @@ def operator_table(run: SmokeRun, loaded: Loaded) -> Table:
         audit = audited(lambda: loaded.network(pixels), loaded.device)
     fell_back = list(dict.fromkeys([*run.record.rows[0].fell_back, *audit.fell_back]))
     detail = f"{audit.calls.total()} calls of {len(audit.calls)} operators"
-    notes = dict.fromkeys(fell_back, "fell back to the CPU") | {name: f"failed: {error}" for name, error in audit.refused.items()}
-    run.check("every operator runs on the device", not notes, "; ".join(f"{name} {note}" for name, note in notes.items()) or detail)
+    notes = dict.fromkeys(fell_back, "fell back to the CPU") | {
+        name: f"failed: {error}" for name, error in audit.refused.items()
+    }
+    run.check(
+        "every operator runs on the device",
+        not notes,
+        "; ".join(f"{name} {note}" for name, note in notes.items()) or detail,
+    )
     return operators_table(audit.calls, notes)
 
 
@@ -123,8 +146,16 @@ def features(run: SmokeRun, loaded: Loaded) -> Facts:
     class_token, width = hidden[:, 0], loaded.network.config.hidden_size
     finite = int(hidden.isfinite().sum())
     right = tuple(class_token.shape) == (1, width) and class_token.dtype == loaded.dtype
-    run.check("features", right, f"shape {tuple(class_token.shape)}, {class_token.dtype}; expected (1, {width}), {loaded.dtype}")
-    run.check("all features finite", finite == hidden.numel(), f"{finite:,} of {hidden.numel():,} values of the last hidden state")
+    run.check(
+        "features",
+        right,
+        f"shape {tuple(class_token.shape)}, {class_token.dtype}; expected (1, {width}), {loaded.dtype}",
+    )
+    run.check(
+        "all features finite",
+        finite == hidden.numel(),
+        f"{finite:,} of {hidden.numel():,} values of the last hidden state",
+    )
     wide = class_token.float()
     return facts(
         {
@@ -159,13 +190,19 @@ def look(run: SmokeRun, loaded: Loaded, image_path: str) -> Look:
         hidden = loaded.network(pixels.to(loaded.device.torch_device))
         logits = loaded.head(hidden).float().cpu()
     run.check(
-        "a real image", bool(logits.isfinite().all()), f"{path.name}, {image.width} x {image.height} pixels, through the whole pipeline"
+        "a real image",
+        bool(logits.isfinite().all()),
+        f"{path.name}, {image.width} x {image.height} pixels, through the whole pipeline",
     )
     side = transform.crop_size
     seen = patch_components(hidden[0, 1:], config.grid).resize((side, side), Image.Resampling.NEAREST)
     return Look(
         pixels,
-        Gallery([transform.crop(image), seen], [f"{path.name} as the network gets it", "its patch tokens, principal components"], size=320),
+        Gallery(
+            [transform.crop(image), seen],
+            [f"{path.name} as the network gets it", "its patch tokens, principal components"],
+            size=320,
+        ),
         _answers(loaded, logits),
     )
 
@@ -187,6 +224,8 @@ def headline(record: SmokeRecord) -> str:
     row = record.rows[0] if record.rows else None
     if row is None or row.latency_ms is None:
         return "The forward pass did not run"
-    error = "no relative error was computed" if row.relative_error is None else f"relative error {row.relative_error:.1e}"
+    error = (
+        "no relative error was computed" if row.relative_error is None else f"relative error {row.relative_error:.1e}"
+    )
     how = f"at batch {row.batch_size} in {row.dtype} ({row.latency_ms.n} calls{'' if row.steady else ', timing not steady'})"
     return f"{row.images_per_s:.2f} images/s ({interval_in_words(row.images_per_s_low, row.images_per_s_high)}) {how}, {error}"

@@ -55,14 +55,18 @@ def _check_records(found: list[zipfile.ZipInfo], begin: int) -> None:
     ends = 0
     for info in sorted(found, key=lambda info: info.header_offset):
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size or info.flag_bits & 1:
-            raise pickle.UnpicklingError("one of its records is compressed or encrypted, and torch.save stores them as they are")
+            raise pickle.UnpicklingError(
+                "one of its records is compressed or encrypted, and torch.save stores them as they are"
+            )
         if info.header_offset < ends:
             raise pickle.UnpicklingError("two of its records overlap")
         ends = info.header_offset + LOCAL_BYTES + len(info.filename) + info.file_size
     if ends > begin:
         raise pickle.UnpicklingError("a record overlaps its directory")
     names = {info.filename.lower() for info in found}
-    if len(names) < len(found) or not all(info.filename.isascii() and info.filename == info.orig_filename for info in found):
+    if len(names) < len(found) or not all(
+        info.filename.isascii() and info.filename == info.orig_filename for info in found
+    ):
         raise pickle.UnpicklingError("two of its records have one name, or a name is not of ASCII letters")
 
 

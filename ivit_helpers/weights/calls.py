@@ -52,7 +52,9 @@ def whole(value: object, largest: int = 2**62) -> bool:
 
 def dtype_bytes(named: object) -> int | None:
     """Bytes of one value of a dtype that is named as torch.NAME; None for anything else."""
-    dtype = vars(torch).get(named.name.removeprefix("torch.")) if isinstance(named, Named) else None  # getattr would import modules
+    dtype = (
+        vars(torch).get(named.name.removeprefix("torch.")) if isinstance(named, Named) else None
+    )  # getattr would import modules
     return dtype.itemsize if isinstance(dtype, torch.dtype) else None
 
 
@@ -74,11 +76,20 @@ def _tensor_of_dtype(arguments: tuple[Any, ...]) -> str:
 
 def _in_storage(storage: Storage, offset: Any, shape: tuple[Any, ...], stride: tuple[Any, ...], item_bytes: int) -> str:
     numbers = (offset, *shape, *stride)
-    if not item_bytes or len(shape) != len(stride) or len(shape) > DIMENSIONS or not all(whole(number) for number in numbers):
-        raise UnpicklingError("it has a tensor whose shape, strides or offset are not whole numbers from 0 on, as many as each other")
+    if (
+        not item_bytes
+        or len(shape) != len(stride)
+        or len(shape) > DIMENSIONS
+        or not all(whole(number) for number in numbers)
+    ):
+        raise UnpicklingError(
+            "it has a tensor whose shape, strides or offset are not whole numbers from 0 on, as many as each other"
+        )
     last = sum((side - 1) * step for side, step in zip(shape, stride, strict=True)) if math.prod(shape) else -1
     if math.prod(shape) * item_bytes > storage.nbytes or (last + 1 + offset) * item_bytes > storage.nbytes:
-        raise UnpicklingError(f"it has a tensor of shape {shown(shape)} that reaches beyond its storage of {storage.nbytes:,} bytes")
+        raise UnpicklingError(
+            f"it has a tensor of shape {shown(shape)} that reaches beyond its storage of {storage.nbytes:,} bytes"
+        )
     return "tensor"
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ivit_helpers.errors import InputError
-from ivit_helpers.images import ImageTransform
-from ivit_helpers.model import SHAPES, InternViTConfig
+from ivit_helpers.images.transform import ImageTransform
+from ivit_helpers.model.network import SHAPES, InternViTConfig
 from ivit_helpers.paths import DATA
 from ivit_helpers.weights.files import files_of, shapes_of, tensors_of
 from ivit_helpers.weights.formats import PUBLISHED, Format, config_in, config_of, recognise
@@ -42,7 +42,9 @@ class Checkpoint:
 
 def _random(model: str, shape: str, head: Path | None) -> Checkpoint:
     if shape not in SHAPES:
-        raise InputError(f"model={shown(model)} is not a known shape: it may be {', '.join(f'random:{name}' for name in SHAPES)}.")
+        raise InputError(
+            f"model={shown(model)} is not a known shape: it may be {', '.join(f'random:{name}' for name in SHAPES)}."
+        )
     config = SHAPES[shape]
     return Checkpoint(model, config, ImageTransform(config.image_size, config.image_size), head=head)
 
@@ -55,12 +57,22 @@ def _in_file(path: Path, head: Path | None) -> Checkpoint:
     """One weight file. Its config is the config.json beside it, and else follows from the shapes of its tensors."""
     beside = path.parent / "config.json"
     return _stored(
-        path, read_json(beside) if is_there(beside) else None, dict.fromkeys(shapes_of([path]), path), path.parent, path.stem, head
+        path,
+        read_json(beside) if is_there(beside) else None,
+        dict.fromkeys(shapes_of([path]), path),
+        path.parent,
+        path.stem,
+        head,
     )
 
 
 def _stored(
-    source: Path, published: Mapping[str, Any] | None, tensors: Mapping[str, Path], folder: Path, name: str, head: Path | None
+    source: Path,
+    published: Mapping[str, Any] | None,
+    tensors: Mapping[str, Path],
+    folder: Path,
+    name: str,
+    head: Path | None,
 ) -> Checkpoint:
     """The checkpoint of these tensors (their files, by stored name) beside that config.json."""
     form = recognise(tensors, published, source)
@@ -69,7 +81,9 @@ def _stored(
         config = config_in(form, published, source) or config_of(form, shapes_of(files), source)
     except InputError as error:
         raise error if str(source) in str(error) else InputError(f"{source}: {error}") from None
-    own = [tensors[name] for name in sorted(form.head(tensors))] + [folder / name for name in HEAD_FILES if is_there(folder / name)]
+    own = [tensors[name] for name in sorted(form.head(tensors))] + [
+        folder / name for name in HEAD_FILES if is_there(folder / name)
+    ]
     if head is None and own:
         check_head(head := own[0])
     return Checkpoint(
@@ -113,7 +127,9 @@ def check(model: str, head: str = "") -> None:
     """Check `model` and `head` before a notebook starts; of a hub's model only the configuration. Raises InputError as `find` does."""
     place = Path(model)
     if is_hub_id(model) and place.parent.is_dir():
-        raise InputError(f"model={model!r}: the folder {place.parent} exists and has no {place.name}: correct the path.")
+        raise InputError(
+            f"model={model!r}: the folder {place.parent} exists and has no {place.name}: correct the path."
+        )
     if is_hub_id(model):
         reach(model)
     find("tiny" if is_hub_id(model) else model, head)

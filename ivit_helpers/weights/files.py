@@ -11,12 +11,21 @@ from typing import Any
 
 import torch
 
-from ivit_helpers.device import dtype_name
+from ivit_helpers.device.device import dtype_name
 from ivit_helpers.errors import InputError
-from ivit_helpers.record import Progress
+from ivit_helpers.record.progress import Progress
 from ivit_helpers.weights.headers import TENSORS, check_header, header
 from ivit_helpers.weights.pickles import check_archive, read_state_dict
-from ivit_helpers.weights.regular import DESCRIPTION_BYTES, INDEX_BYTES, check_regular, is_there, listed, printable, read_json, shown
+from ivit_helpers.weights.regular import (
+    DESCRIPTION_BYTES,
+    INDEX_BYTES,
+    check_regular,
+    is_there,
+    listed,
+    printable,
+    read_json,
+    shown,
+)
 
 LFS_POINTER = b"version https://git-lfs"
 WEB_PAGE = re.compile(rb"\s*<[!?a-zA-Z]")
@@ -36,9 +45,13 @@ def check_beginning(path: Path) -> None:
     if not beginning:
         raise InputError(f"{path} is empty: download it again.")
     if beginning.startswith(LFS_POINTER):
-        raise InputError(f"{path} is a git-LFS pointer, not the weights: run `git lfs pull` in its folder, or download it from the hub.")
+        raise InputError(
+            f"{path} is a git-LFS pointer, not the weights: run `git lfs pull` in its folder, or download it from the hub."
+        )
     if WEB_PAGE.match(beginning):
-        raise InputError(f"{path} is a web page, not the weights: download it again, after logging in if the page asks for it.")
+        raise InputError(
+            f"{path} is a web page, not the weights: download it again, after logging in if the page asks for it."
+        )
 
 
 def sha256(path: Path) -> str:
@@ -121,7 +134,9 @@ def _indexed(index: Path, pattern: str) -> dict[str, Path]:
         found = shown(outside[0]) if outside else "no shards"
         raise InputError(f"{index} names {found}: a shard must be a file of this folder, and end in {suffix}.")
     if len(names) > SHARDS:
-        raise InputError(f"{index} names {len(names):,} shards, and at most {SHARDS:,} are read: download the file again.")
+        raise InputError(
+            f"{index} names {len(names):,} shards, and at most {SHARDS:,} are read: download the file again."
+        )
     if unknown := sorted(path.name for path in folder.glob(pattern) if path.name not in names):
         raise InputError(
             f"{folder} holds {listed(unknown)}, which {index.name} does not name: the files seem to be of two versions, "
@@ -179,11 +194,18 @@ def _in_pickle(path: Path, prefix: str) -> Iterator[tuple[str, Place]]:
         if tensor.dtype not in DTYPES.values():
             raise InputError(_wrong_dtype(path, name, dtype_name(tensor.dtype)))
         if not tensor.is_contiguous():
-            raise InputError(f"{path} stores {name} as a tensor that is not contiguous: save it again after .contiguous().")
+            raise InputError(
+                f"{path} stores {name} as a tensor that is not contiguous: save it again after .contiguous()."
+            )
         storage: Any = tensor.untyped_storage()
         yield (
             name,
-            Place(path, storage._checkpoint_offset + int(tensor.storage_offset()) * tensor.itemsize, tuple(tensor.shape), tensor.dtype),
+            Place(
+                path,
+                storage._checkpoint_offset + int(tensor.storage_offset()) * tensor.itemsize,
+                tuple(tensor.shape),
+                tensor.dtype,
+            ),
         )
 
 
@@ -223,7 +245,11 @@ def check_index(files: Sequence[Path], found: Mapping[str, Place], prefix: str =
     index = {suffix: files[0].parent / f"{stem}{suffix}.index.json" for stem, suffix in STEMS}.get(files[0].suffix)
     if index is None or not index.exists():
         return
-    where = {name: file for name, file in _weight_map(index).items() if name.startswith(prefix) and not name.endswith(COUNTER)}
+    where = {
+        name: file
+        for name, file in _weight_map(index).items()
+        if name.startswith(prefix) and not name.endswith(COUNTER)
+    }
     actual = {name: place.file.name for name, place in found.items()}
     wrong = [name for name in {**where, **actual} if where.get(name) != actual.get(name)]
     if wrong:

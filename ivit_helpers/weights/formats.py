@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ivit_helpers.errors import InputError
-from ivit_helpers.model import SHAPES, InternViTConfig
+from ivit_helpers.model.network import SHAPES, InternViTConfig
 from ivit_helpers.weights.regular import bare, shown
 
 CLASS_TOKEN, POSITIONS = "embeddings.class_embedding", "embeddings.position_embedding"
@@ -61,13 +61,19 @@ class Format:
     def names(self, published: str) -> list[str]:
         """The stored names of one published tensor: one, or those of its row thirds in order."""
         stored = self.prefix + reduce(lambda name, pair: name.replace(*pair), self.renames, published)
-        return [stored.replace(".qkv.", f".{part}_proj.") for part in "qkv"] if self.splits_qkv and ".qkv." in stored else [stored]
+        return (
+            [stored.replace(".qkv.", f".{part}_proj.") for part in "qkv"]
+            if self.splits_qkv and ".qkv." in stored
+            else [stored]
+        )
 
     def stored(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The network's tensors by stored name: views, no copies."""
         named = {name: self.names(name) for name in tensors}
         return {
-            part: rows for name, tensor in tensors.items() for part, rows in zip(named[name], tensor.chunk(len(named[name])), strict=True)
+            part: rows
+            for name, tensor in tensors.items()
+            for part, rows in zip(named[name], tensor.chunk(len(named[name])), strict=True)
         }
 
     def joined(self, stored: Mapping[str, Tensor], published: Iterable[str]) -> dict[str, Tensor]:
@@ -82,7 +88,9 @@ class Format:
         """
         if not self.with_head or "head.weight" not in names:
             return frozenset()
-        return frozenset(name for name in names if name.startswith(("head.", "norm.") if "norm.running_var" in names else "head."))
+        return frozenset(
+            name for name in names if name.startswith(("head.", "norm.") if "norm.running_var" in names else "head.")
+        )
 
     def ignored(self, names: Iterable[str]) -> frozenset[str]:
         """Those of the stored names that are InternVL's contrastive projector, which is in some of the authors' files."""
@@ -114,8 +122,20 @@ FORMATS = (
     PUBLISHED,
     Format("an InternVL chat folder", "vision_model.", config=_vision),
     Format("transformers' InternVLVisionModel", "", TRANSFORMERS_NAMES, splits_qkv=True, config=_of_transformers),
-    Format("transformers' InternVL chat folder", "vision_tower.", TRANSFORMERS_NAMES, splits_qkv=True, config=_of_transformers),
-    Format("transformers' InternVLModel", "model.vision_tower.", TRANSFORMERS_NAMES, splits_qkv=True, config=_of_transformers),
+    Format(
+        "transformers' InternVL chat folder",
+        "vision_tower.",
+        TRANSFORMERS_NAMES,
+        splits_qkv=True,
+        config=_of_transformers,
+    ),
+    Format(
+        "transformers' InternVLModel",
+        "model.vision_tower.",
+        TRANSFORMERS_NAMES,
+        splits_qkv=True,
+        config=_of_transformers,
+    ),
     Format("timm's vit_intern300m", "", AUTHORS_NAMES, config=None, mark="architecture", with_head=True),
     Format("the authors' own files", "", AUTHORS_NAMES, with_head=True),
 )
@@ -140,7 +160,9 @@ def recognise(names: Collection[str], content: Config | None, source: Path) -> F
 
 def of_head(stored: Mapping[str, T]) -> dict[str, T]:
     """The tensors of a head file; of a training checkpoint, which holds the network too, only those of its head."""
-    names = next((form.head(stored) for form in FORMATS if form.with_head and form.names(CLASS_TOKEN)[0] in stored), None)
+    names = next(
+        (form.head(stored) for form in FORMATS if form.with_head and form.names(CLASS_TOKEN)[0] in stored), None
+    )
     return {name: item for name, item in stored.items() if names is None or name in names}
 
 
@@ -160,9 +182,7 @@ def _kind(content: Config | None) -> str:
     if "vision_config" in content:
         return f"config.json is a chat model's ({bare(content.get('model_type'))}): give the chat model's own folder, with its own weights"
     if "architecture" in content:
-        return (
-            f"config.json is timm's, of {bare(content['architecture'])}: of timm's models only vit_intern300m_patch14_448 is an InternViT"
-        )
+        return f"config.json is timm's, of {bare(content['architecture'])}: of timm's models only vit_intern300m_patch14_448 is an InternViT"
     kind = f"of model_type {shown(content['model_type'])}" if "model_type" in content else "of an unknown model"
     return f"config.json is {kind}: give the folder of an InternViT, such as OpenGVLab/InternViT-6B-224px"
 
@@ -188,7 +208,9 @@ def config_in(form: Format, content: Config | None, source: Path) -> InternViTCo
         return None
     keys = form.config(content) if form.config else {}
     if missing := [name for name in REQUIRED if name not in keys]:
-        raise InputError(f"{source} cannot be read as an InternViT: config.json has no {', '.join(missing)}, and {_kind(content)}.")
+        raise InputError(
+            f"{source} cannot be read as an InternViT: config.json has no {', '.join(missing)}, and {_kind(content)}."
+        )
     if (activation := keys.get("hidden_act", "gelu")) != "gelu":
         raise InputError(
             f"config.json of {source}: hidden_act is {shown(activation)}, and this network computes 'gelu' only (the exact one): "
@@ -208,7 +230,9 @@ def config_of(form: Format, shapes: Mapping[str, tuple[int, ...]], source: Path)
         return shapes.get(form.names(published)[0])
 
     first = "encoder.layers.0."
-    patches, positions, inner = (shape(name) for name in ("embeddings.patch_embedding.weight", POSITIONS, f"{first}mlp.fc1.weight"))
+    patches, positions, inner = (
+        shape(name) for name in ("embeddings.patch_embedding.weight", POSITIONS, f"{first}mlp.fc1.weight")
+    )
     heads = {known.hidden_size: known.num_attention_heads for known in SHAPES.values()}
     if (
         not patches

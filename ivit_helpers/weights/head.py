@@ -9,7 +9,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from ivit_helpers.errors import InputError
-from ivit_helpers.model import ClassificationHead
+from ivit_helpers.model.network import ClassificationHead
 from ivit_helpers.weights.files import PICKLED, Place, check_file, places_in, sha256
 from ivit_helpers.weights.formats import of_head, refuse_attention_pooling
 from ivit_helpers.weights.reading import read
@@ -84,14 +84,18 @@ def head_classes(path: Path | None) -> tuple[str, ...]:
     check_head(path)
     names, places = _class_names(path), of_head(places_in(path))
     _check_size(places, path)
-    return names or unnamed_classes(max((place.shape[0] for place in places.values() if len(place.shape) == 2), default=0))
+    return names or unnamed_classes(
+        max((place.shape[0] for place in places.values() if len(place.shape) == 2), default=0)
+    )
 
 
 def _check_size(places: Mapping[str, Place], path: Path) -> None:
     """Raise InputError for a head of more classes than are read; a shape such as (10**9, 0) takes no bytes of a file."""
     for name, place in places.items():
         if place.shape and (place.shape[0] > CLASSES or not place.nbytes):
-            raise InputError(f"{path} stores {name} with shape {place.shape}, and a head has 1 to {CLASSES:,} classes: give another head.")
+            raise InputError(
+                f"{path} stores {name} with shape {place.shape}, and a head has 1 to {CLASSES:,} classes: give another head."
+            )
 
 
 def random_head(hidden_size: int) -> Head:
@@ -150,9 +154,13 @@ def _with_batch_norm(tensors: Mapping[str, Tensor], path: Path) -> LinearHead:
     missing, unexpected = head.load_state_dict(tensors, strict=False, assign=True)
     names = [name for name in [*missing, *unexpected] if not name.endswith("num_batches_tracked")]
     if not names and (tensors["norm.running_var"] < 0).any():
-        raise InputError(f"{path} is damaged: norm.running_var, a variance, holds values below 0; download the file again.")
+        raise InputError(
+            f"{path} is damaged: norm.running_var, a variance, holds values below 0; download the file again."
+        )
     if names:
-        raise InputError(f"{path} does not fit the official head in {', '.join(names)}: give norm.* and head.*, or a plain Linear.")
+        raise InputError(
+            f"{path} does not fit the official head in {', '.join(names)}: give norm.* and head.*, or a plain Linear."
+        )
     return folded(head)
 
 
@@ -160,7 +168,9 @@ def _plain(tensors: Mapping[str, Tensor], path: Path) -> LinearHead:
     by_rank = {tensor.ndim: tensor for tensor in tensors.values()}
     if len(tensors) != 2 or set(by_rank) != {1, 2} or len(by_rank[1]) != len(by_rank[2]):
         found = ", ".join(list(tensors)[:6]) or "no head.* or norm.*"
-        raise InputError(f"{path} holds {found}: a head is norm.* and head.* as the official one, or the weight and bias of one Linear.")
+        raise InputError(
+            f"{path} holds {found}: a head is norm.* and head.* as the official one, or the weight and bias of one Linear."
+        )
     return LinearHead(by_rank[2], by_rank[1])
 
 
@@ -183,14 +193,20 @@ def read_head(path: Path, hidden_size: int) -> Head:
     kind = f"{'BatchNorm (folded) and Linear' if official else 'Linear'} over {over}"
     names = _class_names(path)
     if names and len(names) != classes:
-        raise InputError(f"{path} has names for {len(names)} classes and weights for {classes}: correct its metadata `classes`.")
+        raise InputError(
+            f"{path} has names for {len(names)} classes and weights for {classes}: correct its metadata `classes`."
+        )
     return Head(module, names or unnamed_classes(classes), kind, path, sha256(path))
 
 
 def check_head(path: Path) -> None:
     """Raise InputError, before anything is loaded, for a head file that does not exist or does not hold weights."""
     if not is_there(path) or path.is_dir():
-        raise InputError(f"head={shown(str(path))} is not a file on this machine: give the path of a .pth or .safetensors file.")
+        raise InputError(
+            f"head={shown(str(path))} is not a file on this machine: give the path of a .pth or .safetensors file."
+        )
     if path.suffix not in (*PICKLED, ".safetensors"):
-        raise InputError(f"head={shown(str(path))} is not a weights file: give the path of a .pth, .bin or .safetensors file.")
+        raise InputError(
+            f"head={shown(str(path))} is not a weights file: give the path of a .pth, .bin or .safetensors file."
+        )
     check_file(path)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ivit_helpers.device import Device, dtype_name, host_peak, reset_host_peak, return_freed_memory
+from ivit_helpers.device.cpu import host_peak, reset_host_peak, return_freed_memory
+from ivit_helpers.device.device import Device, dtype_name
 from ivit_helpers.errors import InputError
-from ivit_helpers.model import Classifier, InternViT, KernelVerdict, trusted_kernels
-from ivit_helpers.record import ModelFacts
+from ivit_helpers.model.kernel_check import KernelVerdict, trusted_kernels
+from ivit_helpers.model.network import Classifier, InternViT
+from ivit_helpers.record.rows import ModelFacts
 from ivit_helpers.weights.checkpoint import MINIATURE, Checkpoint
 from ivit_helpers.weights.files import Place, check_index, places, sha256
 from ivit_helpers.weights.formats import Format
@@ -73,12 +75,19 @@ class Loaded:
         """The dtypes in the files, and the dtype in config.json if it is another one."""
         said = self.checkpoint.published.get("torch_dtype", self.checkpoint.published.get("dtype"))
         stored = ", ".join(self.stored.dtypes)
-        return f"{stored} (config.json says {said})" if stored and isinstance(said, str) and printable(said) and said != stored else stored
+        return (
+            f"{stored} (config.json says {said})"
+            if stored and isinstance(said, str) and printable(said) and said != stored
+            else stored
+        )
 
     def release(self) -> None:
         """Give the memory of the weights back, on the card too. What is known of the model stays; it cannot be called any more."""
         for module in (self.network, self.head):
-            shapes = {name: torch.empty(one.shape, dtype=one.dtype, device="meta") for name, one in module.state_dict().items()}
+            shapes = {
+                name: torch.empty(one.shape, dtype=one.dtype, device="meta")
+                for name, one in module.state_dict().items()
+            }
             module.load_state_dict(shapes, assign=True)
         self.device.release_memory()
 
@@ -157,7 +166,9 @@ def _read_weights(
         for _ in read(places, dtype):
             pass  # scanned
         return form.joined(mapped(places), expected)
-    tensors = {name: torch.empty(like.shape, dtype=dtype, device=device.torch_device) for name, like in expected.items()}
+    tensors = {
+        name: torch.empty(like.shape, dtype=dtype, device=device.torch_device) for name, like in expected.items()
+    }
     stored = form.stored(tensors)
     for name, tensor in read(places, dtype):
         # Not tensor.to(device): with torch_npu on the test rig, that left host memory larger by half of what it copied.

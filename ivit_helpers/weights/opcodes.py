@@ -37,7 +37,13 @@ def _refuse(reason: str) -> pickle.UnpicklingError:
 
 
 def _kind(value: object) -> str:
-    return "function" if isinstance(value, Named) else value.kind if isinstance(value, Made) else type(value).__name__.lower()
+    return (
+        "function"
+        if isinstance(value, Named)
+        else value.kind
+        if isinstance(value, Made)
+        else type(value).__name__.lower()
+    )
 
 
 def _neither(what: str) -> pickle.UnpicklingError:
@@ -88,7 +94,9 @@ class Scan:
             elif name in steps:
                 steps[name](argument)
             else:
-                raise _refuse(f"its pickle protocol is not 2, the one that torch.save writes by itself (it has the opcode {name})")
+                raise _refuse(
+                    f"its pickle protocol is not 2, the one that torch.save writes by itself (it has the opcode {name})"
+                )
 
     def _last(self, count: int) -> tuple[Any, ...]:
         if len(self.stack) < count:
@@ -149,7 +157,9 @@ class Scan:
 
     def _global(self, written: str) -> None:
         name = written.replace(" ", ".", 1)
-        name = next((name.removeprefix(module) for module in ("builtins.", "__builtin__.") if name.startswith(module)), name)
+        name = next(
+            (name.removeprefix(module) for module in ("builtins.", "__builtin__.") if name.startswith(module)), name
+        )
         named = Named(name)
         if name not in (*CONTAINERS, *SETS, *CALLS, *ITEM_BYTES) and dtype_bytes(named) is None:
             raise _neither(f"names {name if printable(name) else shown(name)}")

@@ -50,7 +50,9 @@ def check_archive(path: Path) -> int:
             "load it where you trust it, and save its state dict again with torch.save."
         )
     if beginning != ZIP_BEGINS:
-        raise InputError(f"{path} cannot be read as weights (its end is missing, or torch.save did not write it): download it again.")
+        raise InputError(
+            f"{path} cannot be read as weights (its end is missing, or torch.save did not write it): download it again."
+        )
     with _in_a_sentence(path):
         archive = read_archive(path)
         Scan(archive).run()
@@ -66,7 +68,9 @@ def _in_a_sentence(path: Path) -> Iterator[None]:
         raise InputError(f"{path} is refused: {first_line(error)}; give a file that holds weights only.") from None
     except Exception as error:  # a damaged pickle makes an unpickler raise almost anything
         reason = bare(first_line(error)[:REASON_LENGTH])
-        raise InputError(f"{path} cannot be read as weights ({reason}): the file is damaged or incomplete, download it again.") from None
+        raise InputError(
+            f"{path} cannot be read as weights ({reason}): the file is damaged or incomplete, download it again."
+        ) from None
 
 
 def read_pickle(path: Path) -> Any:
@@ -96,5 +100,7 @@ def read_state_dict(path: Path) -> Mapping[str, Tensor]:
         or not content
         or not all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items())
     ):
-        raise InputError(f"{path} holds no state dict (names and tensors, or those under {' or '.join(map(repr, WRAPPERS))}).")
+        raise InputError(
+            f"{path} holds no state dict (names and tensors, or those under {' or '.join(map(repr, WRAPPERS))})."
+        )
     return content

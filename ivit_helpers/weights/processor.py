@@ -7,8 +7,8 @@ from typing import Any
 from PIL import Image
 
 from ivit_helpers.errors import InputError
-from ivit_helpers.images import ImageTransform
-from ivit_helpers.model import InternViTConfig
+from ivit_helpers.images.transform import ImageTransform
+from ivit_helpers.model.network import InternViTConfig
 from ivit_helpers.weights.regular import is_there, read_json, shown
 
 SMALLEST_CROP = 0.25
@@ -23,7 +23,9 @@ def processor_of_timm(content: Mapping[str, Any], side: int) -> Mapping[str, Any
     if (written := content.get("pretrained_cfg")) is None:
         return {}
     if not isinstance(written, Mapping) or (missing := {"crop_pct", "interpolation", "mean", "std"} - written.keys()):
-        raise ValueError(f"pretrained_cfg has no {', '.join(sorted(missing)) if isinstance(written, Mapping) else 'keys'}")
+        raise ValueError(
+            f"pretrained_cfg has no {', '.join(sorted(missing)) if isinstance(written, Mapping) else 'keys'}"
+        )
     crop, resample = (
         written["crop_pct"],
         {kind.name.lower(): kind.value for kind in Image.Resampling}.get(shown(written["interpolation"]).strip("'")),
@@ -38,7 +40,9 @@ def processor_of_timm(content: Mapping[str, Any], side: int) -> Mapping[str, Any
 
 def _side_of_patches(transform: ImageTransform, patch_size: int) -> ImageTransform:
     if transform.crop_size % patch_size:
-        raise ValueError(f"crop_size is {transform.crop_size}, and the network needs a multiple of its patch_size, {patch_size}")
+        raise ValueError(
+            f"crop_size is {transform.crop_size}, and the network needs a multiple of its patch_size, {patch_size}"
+        )
     return transform
 
 
@@ -54,4 +58,6 @@ def transform_in(folder: Path, published: Mapping[str, Any], config: InternViTCo
         given = official | {key: value for key, value in written.items() if value is not None}
         return _side_of_patches(ImageTransform.from_json(given), config.patch_size)
     except ValueError as error:
-        raise InputError(f"{source} does not hold the sizes, means and deviations of a processor that is computed here: {error}.") from None
+        raise InputError(
+            f"{source} does not hold the sizes, means and deviations of a processor that is computed here: {error}."
+        ) from None

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ivit_helpers.device import Device
-from ivit_helpers.record import Progress
+from ivit_helpers.device.device import Device
+from ivit_helpers.record.progress import Progress
 
 POOL = 16_777_259
 """Normal numbers that all tensors are cut from: a prime, so that neither rows nor columns of a matrix repeat"""

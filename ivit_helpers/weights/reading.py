@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ivit_helpers.device import dtype_name
+from ivit_helpers.device.device import dtype_name
 from ivit_helpers.errors import InputError
-from ivit_helpers.record import Progress
+from ivit_helpers.record.progress import Progress
 from ivit_helpers.weights.files import Place
 
 BLOCK_BYTES = 2**18
@@ -94,7 +94,10 @@ def _tensor(place: Place, stored: np.ndarray[tuple[int], np.dtype[np.uint8]]) ->
 def mapped(places: Mapping[str, Place]) -> dict[str, Tensor]:
     """The tensors in private memory mappings, one of each file: not copied, and read from the file when they are first used."""
     whole = {file: np.memmap(file, np.uint8, "c") for file in {place.file for place in places.values()}}
-    return {name: _tensor(place, whole[place.file][place.offset : place.offset + place.nbytes]) for name, place in places.items()}
+    return {
+        name: _tensor(place, whole[place.file][place.offset : place.offset + place.nbytes])
+        for name, place in places.items()
+    }
 
 
 def _mapped_alone(place: Place) -> Tensor:
@@ -102,7 +105,9 @@ def _mapped_alone(place: Place) -> Tensor:
     begin = place.offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
     try:
         with place.file.open("rb") as file:
-            memory = mmap.mmap(file.fileno(), place.offset + place.nbytes - begin, access=mmap.ACCESS_COPY, offset=begin)
+            memory = mmap.mmap(
+                file.fileno(), place.offset + place.nbytes - begin, access=mmap.ACCESS_COPY, offset=begin
+            )
     except ValueError:  # the mapping would reach beyond the file's end
         raise InputError(f"{place.file} became shorter while it was read: is it still being downloaded?") from None
     except OSError as error:
@@ -115,9 +120,15 @@ def _sound(name: str, place: Place, fits: torch.dtype) -> tuple[str, Tensor]:
     tensor = _mapped_alone(place)
     found = scan(tensor.flatten())
     if fault := found.fault(name):
-        raise InputError(f"{place.file} is damaged: {name} {fault}; download the file again and compare its SHA-256 (verify=true).")
+        raise InputError(
+            f"{place.file} is damaged: {name} {fault}; download the file again and compare its SHA-256 (verify=true)."
+        )
     if found.largest > torch.finfo(fits).max:
-        advice = "run with dtype='bfloat16' or dtype='float32'" if fits == torch.float16 else f"correct the tensor in {place.file}"
+        advice = (
+            "run with dtype='bfloat16' or dtype='float32'"
+            if fits == torch.float16
+            else f"correct the tensor in {place.file}"
+        )
         raise InputError(f"{name} holds {found.largest:.3g}, which {dtype_name(fits)} cannot: {advice}.")
     return name, tensor
 

@@ -63,7 +63,9 @@ def expanded(path: str, parameter: str) -> Path:
     except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:
-        raise InputError(f"{parameter}={shown(path)} cannot be opened ({error.strerror}): correct the path or its permissions.") from None
+        raise InputError(
+            f"{parameter}={shown(path)} cannot be opened ({error.strerror}): correct the path or its permissions."
+        ) from None
     except (ValueError, RuntimeError) as error:  # a NUL byte; a home folder of nobody
         raise InputError(f"{parameter}={shown(path)} cannot be a path ({error}): correct it.") from None
     return place
@@ -91,10 +93,14 @@ def check_regular(path: Path) -> None:
         what = "is a link to a file that is not there" if path.is_symlink() else "is not there"
         raise InputError(f"{path} {what}: download the file again.") from None
     except OSError as error:
-        raise InputError(f"{path} cannot be opened ({error.strerror}): correct its permissions, or download it again.") from None
+        raise InputError(
+            f"{path} cannot be opened ({error.strerror}): correct its permissions, or download it again."
+        ) from None
     except ValueError as error:  # a NUL byte
         raise InputError(f"{shown(str(path))} cannot be a path ({error}): download the folder again.") from None
-    raise InputError(f"{path} is {KINDS.get(kind, 'not a regular file')} where a regular file is needed: download the file again.")
+    raise InputError(
+        f"{path} is {KINDS.get(kind, 'not a regular file')} where a regular file is needed: download the file again."
+    )
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -135,7 +141,9 @@ def read_json(path: Path, most: int = JSON_BYTES) -> dict[str, Any]:
         with path.open("rb") as file:
             written = file.read(most + 1)
         if len(written) > most:
-            raise InputError(f"{path} has more than {most:,} bytes, the most that are read of such a file: download it again.")
+            raise InputError(
+                f"{path} has more than {most:,} bytes, the most that are read of such a file: download it again."
+            )
         content = parsed(written.decode())
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): copy or download the file again.") from None

@@ -24,10 +24,11 @@ import psutil
 
 from ivit_helpers.accuracy.earlier import journals
 from ivit_helpers.accuracy.journal import NUMBER, read_journal
-from ivit_helpers.device import select
+from ivit_helpers.device.selection import select
 from ivit_helpers.errors import InputError
-from ivit_helpers.images import image_set
-from ivit_helpers.record import AccuracyParameters, start
+from ivit_helpers.images.layouts import image_set
+from ivit_helpers.record.parameters import AccuracyParameters
+from ivit_helpers.record.run import start
 
 IMAGES, BATCH_SIZE = 160, 4
 KILLS_OF_A_CHAIN = 5
@@ -37,22 +38,25 @@ WAYS = ("", "cpu:1", "cpu:2", "cpu:3")
 
 def run(folder: str, devices: str) -> None:
     """The cells of the notebook as far as the table, in a process of its own."""
-    from ivit_helpers import accuracy, weights
+    from ivit_helpers.accuracy import evaluation, questions
+    from ivit_helpers.weights import checkpoint, loading
 
     with Path(f"{folder}.log").open("a") as output, redirect_stdout(output):
-        asked = AccuracyParameters(out=folder, devices=devices, device="cpu", dtype="float32", limit=IMAGES, batch_size=BATCH_SIZE)
+        asked = AccuracyParameters(
+            out=folder, devices=devices, device="cpu", dtype="float32", limit=IMAGES, batch_size=BATCH_SIZE
+        )
         begun = start(asked)
         device = select(asked.device, asked.devices)
-        loaded = weights.load(weights.find(asked.model), device, device.dtype(asked.dtype))
+        loaded = loading.load(checkpoint.find(asked.model), device, device.dtype(asked.dtype))
         images = image_set(asked)
-        accuracy.begin(begun, loaded, images)
+        questions.begin(begun, loaded, images)
         try:
-            predictions = accuracy.evaluate(begun, loaded, images, asked)
+            predictions = evaluation.evaluate(begun, loaded, images, asked)
         except InputError as error:
             output.write(str(error))
             sys.exit(1)
-        row = accuracy.keep(begun, predictions, loaded)
-        begun.finish(accuracy.headline(row, loaded))
+        row = questions.keep(begun, predictions, loaded)
+        begun.finish(questions.headline(row, loaded))
 
 
 def begun(folder: Path, devices: str) -> BaseProcess:
@@ -102,7 +106,12 @@ def family(process: psutil.Process) -> list[psutil.Process]:
 def role(process: psutil.Process) -> str:
     """What a process of an evaluation does."""
     words = " ".join(process.cmdline())
-    names = {"cards.torchrun": "torchrun", "cards.process": "watcher", "accuracy.process": "worker", "resource_tracker": "helper of Python"}
+    names = {
+        "cards.torchrun": "torchrun",
+        "cards.process": "watcher",
+        "accuracy.process": "worker",
+        "resource_tracker": "helper of Python",
+    }
     return next((name for sign, name in names.items() if sign in words), "first process")
 
 
@@ -169,7 +178,9 @@ def main(kills: int) -> None:
             print(f"a chain of {one.result().total()} kills ended as it must", flush=True)
         found: Counter[str] = sum((one.result() for one in chains), Counter())
     listed = ", ".join(f"{count} of a {name}" for name, count in found.most_common())
-    print(f"{sum(found.values())} kills ({listed}) in {time.monotonic() - began:.0f} s: no prediction lost, doubled or different.")
+    print(
+        f"{sum(found.values())} kills ({listed}) in {time.monotonic() - began:.0f} s: no prediction lost, doubled or different."
+    )
 
 
 if __name__ == "__main__":

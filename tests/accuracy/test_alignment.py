@@ -12,7 +12,9 @@ AS_TEXT = np.array([int(text) for text in sorted(map(str, range(1000)))])
 
 
 def predictions(labels, said, classes=1000, answers=()):
-    table = pd.DataFrame({"label": labels, "class1": said, "outcome": "scored"}).astype({"label": "Int64", "class1": "Int64"})
+    table = pd.DataFrame({"label": labels, "class1": said, "outcome": "scored"}).astype(
+        {"label": "Int64", "class1": "Int64"}
+    )
     return Predictions("set", tuple(map(str, range(classes))), table, pd.DataFrame(), answers)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from ivit_helpers.accuracy.earlier import journals
 from ivit_helpers.accuracy.journal import read_journal
-from ivit_helpers.record import read
+from ivit_helpers.record.record import read
 from tests.accuracy import killing
 from tests.notebook import executed
 
@@ -41,7 +41,11 @@ def test_two_processes_give_the_table_of_one_byte_for_byte(scaling, expected, tm
     assert (record.all_cards.scaling_efficiency is not None) == scaling
     assert all(row.images_per_s > 0 and not row.failed for row in record.cards)
     page = " ".join(left.shown)
-    for words in ("images/s, all over the wall clock", "images/s, sum of the cards", "images/s, with starting and loading"):
+    for words in (
+        "images/s, all over the wall clock",
+        "images/s, sum of the cards",
+        "images/s, with starting and loading",
+    ):
         assert words in page
     assert ("scaling efficiency" in page) == scaling
     assert not list(tmp_path.glob("accuracy_cards*"))
@@ -50,7 +54,14 @@ def test_two_processes_give_the_table_of_one_byte_for_byte(scaling, expected, tm
 
 @pytest.mark.slow
 def test_processes_of_a_users_own_torchrun_share_the_work_out(expected, tmp_path):
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2"]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--local-addr=127.0.0.1",
+        "--nproc-per-node=2",
+    ]
     line = [*torchrun, "-m", "ivit_helpers", "run", "accuracy", *WORDS, "--out", str(tmp_path)]
     done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
@@ -61,8 +72,20 @@ def test_processes_of_a_users_own_torchrun_share_the_work_out(expected, tmp_path
 
 def stopped(folder, number, words):
     """Run `ivit` on two processes until they answer, and send a signal to one of these words; gives exit code and output."""
-    line = [sys.executable, "-m", "ivit_helpers", "run", "accuracy", "-pdevices=cpu:2", "-pdtype=float32", "-pbatch_size=4", "-pworkers=0"]
-    process = subprocess.Popen([*line, "--out", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    line = [
+        sys.executable,
+        "-m",
+        "ivit_helpers",
+        "run",
+        "accuracy",
+        "-pdevices=cpu:2",
+        "-pdtype=float32",
+        "-pbatch_size=4",
+        "-pworkers=0",
+    ]
+    process = subprocess.Popen(
+        [*line, "--out", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
     before = set(journals(folder)) if folder.exists() else set()
     while not folder.exists() or not any(read_journal(path).rows for path in set(journals(folder)) - before):
         assert process.poll() is None, process.stderr.read()

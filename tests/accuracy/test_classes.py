@@ -9,13 +9,15 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from ivit_helpers import accuracy
+from ivit_helpers.accuracy import classes, questions
 from ivit_helpers.accuracy.classes import class_indices, model_classes
+from ivit_helpers.accuracy.predictions import predict
 from ivit_helpers.errors import InputError
 from ivit_helpers.images.imagenet import RULES, readable_names, subset, synsets
 from ivit_helpers.images.labelled_images import named
 from ivit_helpers.images.layouts import image_set
-from ivit_helpers.record import AccuracyParameters, start
+from ivit_helpers.record.parameters import AccuracyParameters
+from ivit_helpers.record.run import start
 from tests.weights.test_head import official
 
 UNNAMED = tuple(f"class {number}" for number in range(1000))
@@ -34,7 +36,11 @@ def class_folders(folder, names, images=1):
 
 
 def head_file(path, names, width=192):
-    save_file({"weight": torch.zeros(len(names), width), "bias": torch.zeros(len(names))}, path, {"classes": json.dumps(names)})
+    save_file(
+        {"weight": torch.zeros(len(names), width), "bias": torch.zeros(len(names))},
+        path,
+        {"classes": json.dumps(names)},
+    )
     return str(path)
 
 
@@ -65,14 +71,18 @@ def test_synset_ids_are_found_by_name_in_a_head_that_has_them_in_another_order()
     ],
 )
 def test_classes_that_are_not_the_models_are_refused(words, classes):
-    with pytest.raises(InputError, match=rf"Not classes of the model: .*{words[-1]}.* class_names=FILE, or classes=by-order"):
+    with pytest.raises(
+        InputError, match=rf"Not classes of the model: .*{words[-1]}.* class_names=FILE, or classes=by-order"
+    ):
         class_indices(images_of(*words), classes)
 
 
 def test_the_refusal_shows_how_both_lists_begin(tmp_path):
     asked = AccuracyParameters(data=class_folders(tmp_path, ["bird", "cat", "dog"]))
-    with pytest.raises(InputError, match=r"has 3 classes \(bird, cat, dog\), and the model has 10 classes \(0, 1, 2, 3, 4 and 5 more\)"):
-        accuracy.check_inputs(asked)
+    with pytest.raises(
+        InputError, match=r"has 3 classes \(bird, cat, dog\), and the model has 10 classes \(0, 1, 2, 3, 4 and 5 more\)"
+    ):
+        questions.check_inputs(asked)
 
 
 def test_the_check_before_a_run_accepts_every_way_to_match_and_reads_no_weights(tmp_path, monkeypatch):
@@ -87,21 +97,23 @@ def test_the_check_before_a_run_accepts_every_way_to_match_and_reads_no_weights(
         {"head": head_file(tmp_path / "other.safetensors", ["a", "b", "c"]), "classes": "by-order"},
         {"model": "owner/on-a-hub"},
     ):
-        accuracy.check_inputs(AccuracyParameters(data=data, **given))
+        questions.check_inputs(AccuracyParameters(data=data, **given))
     for given in ({"head": head_file(tmp_path / "few.safetensors", ["dog", "cat"])}, {"model": "random:tiny-224"}):
         with pytest.raises(InputError, match="Not classes of the model: bird"):
-            accuracy.check_inputs(AccuracyParameters(data=data, **given))
+            questions.check_inputs(AccuracyParameters(data=data, **given))
     with pytest.raises(InputError, match="Not classes of the model: bird"):
-        accuracy.check_inputs(AccuracyParameters(data=data, model="owner/on-a-hub", head=str(tmp_path / "few.safetensors")))
+        questions.check_inputs(
+            AccuracyParameters(data=data, model="owner/on-a-hub", head=str(tmp_path / "few.safetensors"))
+        )
 
 
 def test_the_number_of_classes_of_the_official_head_is_read_without_its_weights(tmp_path):
     torch.save({"model": dict(official(8, 1000).state_dict())}, tmp_path / "head.pth")
     data = class_folders(tmp_path / "set", ["0", "999"])
-    accuracy.check_inputs(AccuracyParameters(data=data, head=str(tmp_path / "head.pth")))
+    questions.check_inputs(AccuracyParameters(data=data, head=str(tmp_path / "head.pth")))
     (tmp_path / "set" / "999").rename(tmp_path / "set" / "1000")
     with pytest.raises(InputError, match=r"the model has 1000 classes \(class 0, .*Not classes of the model: 1000\."):
-        accuracy.check_inputs(AccuracyParameters(data=data, head=str(tmp_path / "head.pth")))
+        questions.check_inputs(AccuracyParameters(data=data, head=str(tmp_path / "head.pth")))
 
 
 @pytest.mark.parametrize(
@@ -116,19 +128,23 @@ def test_the_number_of_classes_of_the_official_head_is_read_without_its_weights(
 def test_class_names_must_be_one_different_name_for_each_class(tmp_path, text, sentence):
     (tmp_path / "names.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(InputError, match=sentence):
-        accuracy.check_inputs(AccuracyParameters(class_names=str(tmp_path / "names.txt")))
+        questions.check_inputs(AccuracyParameters(class_names=str(tmp_path / "names.txt")))
 
 
 def whole_run(tmp_path, loaded, **given):
     """The verdict, everything the notebook's cells show, and the predictions."""
     asked = AccuracyParameters(out=str(tmp_path / "out"), **given)
     run, images = start(asked), image_set(asked)
-    loaded = accuracy.name_classes(asked, loaded, images)
-    shown = [accuracy.begin(run, loaded, images)]
-    predictions = accuracy.predict(loaded, images, 8, 0)
-    row = accuracy.keep(run, predictions, loaded)
-    shown += [accuracy.accounting_table(row), accuracy.overview(predictions, row), accuracy.class_figures(predictions)]
-    shown.append(accuracy.mistakes(predictions, images, loaded))
+    loaded = classes.name_classes(asked, loaded, images)
+    shown = [questions.begin(run, loaded, images)]
+    predictions = predict(loaded, images, 8, 0)
+    row = questions.keep(run, predictions, loaded)
+    shown += [
+        questions.accounting_table(row),
+        questions.overview(predictions, row),
+        questions.class_figures(predictions),
+    ]
+    shown.append(questions.mistakes(predictions, images, loaded))
     return run.record, " ".join(part._repr_html_() for part in shown), predictions
 
 
@@ -162,12 +178,14 @@ def test_the_notebook_refuses_classes_that_are_not_the_models(tmp_path, tiny):
 def test_a_published_set_is_answered_among_its_own_classes_only(tmp_path, tiny):
     names = (*synsets()[::-1], "other")
     head = torch.nn.Module()
-    head.forward = lambda hidden: torch.arange(1001.0).repeat(len(hidden), 1)  # the class that is not ImageNet's is always first
+    head.forward = lambda hidden: torch.arange(1001.0).repeat(
+        len(hidden), 1
+    )  # the class that is not ImageNet's is always first
     larger = replace(tiny, head=head, classes=names)
     for name in ("imagenet-1k", "a"):
         data = class_folders(tmp_path / name, [synsets()[subset("a")[0]]])
         found = RULES[name].apply(image_set(AccuracyParameters(data=data)))
-        [row] = accuracy.predict(larger, found, 8, 0).table.itertuples()
+        [row] = predict(larger, found, 8, 0).table.itertuples()
         assert names[row.class1] == synsets()[subset("a")[0] if name == "a" else 0]
         assert names[row.label] == synsets()[subset("a")[0]]
 

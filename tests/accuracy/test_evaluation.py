@@ -6,14 +6,17 @@ import json
 import pytest
 import torch
 
-from ivit_helpers import accuracy
-from ivit_helpers.accuracy import earlier, predictions
+from ivit_helpers.accuracy import card_table, earlier, evaluation, predictions, questions
 from ivit_helpers.accuracy.journal import Journal, read_journal
 from ivit_helpers.device import cpu
 from ivit_helpers.errors import InputError
-from ivit_helpers.images import LabelledImages, folders
-from ivit_helpers.record import AccuracyParameters, read, start
-from ivit_helpers.weights import find, load
+from ivit_helpers.images import folders
+from ivit_helpers.images.labelled_images import LabelledImages
+from ivit_helpers.record.parameters import AccuracyParameters
+from ivit_helpers.record.record import read
+from ivit_helpers.record.run import start
+from ivit_helpers.weights.checkpoint import find
+from ivit_helpers.weights.loading import load
 
 IMAGES = 23
 
@@ -22,18 +25,20 @@ class Begun:
     """A run of the notebook's cells as far as the answers, over a few digits."""
 
     def __init__(self, folder, loaded, **given):
-        self.asked = AccuracyParameters(out=str(folder), device="cpu", limit=IMAGES, workers=0, **{"batch_size": 4, **given})
+        self.asked = AccuracyParameters(
+            out=str(folder), device="cpu", limit=IMAGES, workers=0, **{"batch_size": 4, **given}
+        )
         self.run, self.loaded = start(self.asked), loaded
         self.images = folders.digits().drawn(IMAGES, 0)
-        accuracy.begin(self.run, loaded, self.images)
+        questions.begin(self.run, loaded, self.images)
 
     def answers(self):
-        return accuracy.evaluate(self.run, self.loaded, self.images, self.asked)
+        return evaluation.evaluate(self.run, self.loaded, self.images, self.asked)
 
     def finish(self):
         found = self.answers()
-        row = accuracy.keep(self.run, found, self.loaded)
-        self.run.finish(accuracy.headline(row, self.loaded))
+        row = questions.keep(self.run, found, self.loaded)
+        self.run.finish(questions.headline(row, self.loaded))
         self.run.close()
         return found.table
 
@@ -82,9 +87,9 @@ def test_answers_are_kept_until_the_conclusion_and_then_the_table_has_them(begin
     kept = read_journal(path)
     assert [row["id"] for row in kept.rows] == found.named(found.table)["id"].tolist()
     assert kept.by["run"] == begun.run.record.id
-    row = accuracy.keep(begun.run, found, begun.loaded)
+    row = questions.keep(begun.run, found, begun.loaded)
     assert path.exists(), "the run may still be killed before its conclusion"
-    begun.run.finish(accuracy.headline(row, begun.loaded))
+    begun.run.finish(questions.headline(row, begun.loaded))
     assert not earlier.journals(begun.run.folder)
     assert (begun.run.folder / "accuracy_predictions.csv").exists()
 
@@ -158,7 +163,9 @@ def test_the_folder_of_a_finished_run_is_begun_anew_as_ever(begin, decoded):
     assert len(list((again.run.folder / "earlier").glob("*/accuracy.json"))) == 1
 
 
-def test_a_run_that_ended_between_its_last_answer_and_its_conclusion_answers_nothing_again(begin, uninterrupted, decoded):
+def test_a_run_that_ended_between_its_last_answer_and_its_conclusion_answers_nothing_again(
+    begin, uninterrupted, decoded
+):
     seen, _ = decoded
     first = begin()
     first.answers()
@@ -168,7 +175,7 @@ def test_a_run_that_ended_between_its_last_answer_and_its_conclusion_answers_not
     assert second.finish().to_csv() == uninterrupted.to_csv()
     assert seen == []
     assert second.run.record.cards == []
-    assert "nothing was left to answer" in accuracy.cards_table(second.run)._repr_html_()
+    assert "nothing was left to answer" in card_table.cards_table(second.run)._repr_html_()
 
 
 def test_a_cell_that_runs_again_answers_nothing_again(begin, decoded):
@@ -200,7 +207,9 @@ def test_a_card_that_runs_out_of_memory_leaves_its_answers_and_the_command_that_
         first.answers()
     first.run.close()
     command = f"ivit run accuracy -p device=cpu -p batch_size=4 -p limit={IMAGES} -p workers=0 --out {first.run.folder}"
-    assert f"{IMAGES - 12} of {IMAGES} images are not answered, because a process ended early: process 0 (cpu (" in str(error.value)
+    assert f"{IMAGES - 12} of {IMAGES} images are not answered, because a process ended early: process 0 (cpu (" in str(
+        error.value
+    )
     assert "out of memory: tried to allocate 2 GiB" in str(error.value)
     assert str(error.value).endswith(f"Go on with: {command}")
     left = read(first.run.path)
@@ -218,7 +227,14 @@ def test_a_bug_is_not_taken_for_a_card_that_is_lost(begin, tiny):
 
 
 @pytest.mark.parametrize(
-    "said", ["the error code is 507015, the core is lost", "FORCE STOP", "UCE ERROR", "HBM MULTI BIT ECC ERROR", "SUSPECT MEM ERROR"]
+    "said",
+    [
+        "the error code is 507015, the core is lost",
+        "FORCE STOP",
+        "UCE ERROR",
+        "HBM MULTI BIT ECC ERROR",
+        "SUSPECT MEM ERROR",
+    ],
 )
 def test_what_a_lost_npu_says_is_known(said):
     from ivit_helpers.device.npu import NPU
@@ -238,7 +254,10 @@ def test_other_numbers_do_not_mean_a_lost_npu(said):
 def test_a_journal_that_another_process_still_writes_is_waited_for_and_then_refused(begin, monkeypatch):
     monkeypatch.setattr(earlier, "PATIENCE", 0.0)
     begun = begin()
-    with Journal(earlier.journal_path(begun.run.folder, 1, 0), {}), pytest.raises(InputError, match="is still being written by a process"):
+    with (
+        Journal(earlier.journal_path(begun.run.folder, 1, 0), {}),
+        pytest.raises(InputError, match="is still being written by a process"),
+    ):
         begun.answers()
 
 
@@ -259,7 +278,9 @@ def test_the_key_names_what_decides_an_answer(tiny, tmp_path):
     others = {
         "images, labels and classes": (tiny, dataclasses.replace(images, labels=[1, 2, 3, 4, 5])),
         "transform": (
-            dataclasses.replace(tiny, checkpoint=dataclasses.replace(tiny.checkpoint, transform=type(tiny.checkpoint.transform)(30, 28))),
+            dataclasses.replace(
+                tiny, checkpoint=dataclasses.replace(tiny.checkpoint, transform=type(tiny.checkpoint.transform)(30, 28))
+            ),
             images,
         ),
         "dtype": (dataclasses.replace(tiny, dtype=torch.float16), images),

@@ -12,8 +12,9 @@ from ivit_helpers.accuracy import flips, other_run, predictions, questions, refe
 from ivit_helpers.accuracy.predictions import Predictions, predict
 from ivit_helpers.errors import InputError
 from ivit_helpers.images import folders
-from ivit_helpers.record import AccuracyRecord, start
 from ivit_helpers.record.parameters import AccuracyParameters
+from ivit_helpers.record.record import AccuracyRecord
+from ivit_helpers.record.run import start
 
 CLASSES = ("cat", "dog", "fox")
 
@@ -31,10 +32,15 @@ def predicted(answers, margins=None, labels=None, pixels=None):
             "class2": [None if answer is None else (answer + 1) % 3 for answer in answers],
             "score1": [0.5 if answer is not None else None for answer in answers],
             "score2": [0.25 if answer is not None else None for answer in answers],
-            "margin": [None if answer is None else margin for answer, margin in zip(answers, margins or [1.0] * count, strict=True)],
+            "margin": [
+                None if answer is None else margin
+                for answer, margin in zip(answers, margins or [1.0] * count, strict=True)
+            ],
         }
     )
-    return Predictions("made", CLASSES, table.astype({"label": "Int64", "class1": "Int64", "class2": "Int64"}), pd.DataFrame())
+    return Predictions(
+        "made", CLASSES, table.astype({"label": "Int64", "class1": "Int64", "class2": "Int64"}), pd.DataFrame()
+    )
 
 
 @pytest.fixture
@@ -42,7 +48,9 @@ def compare(tmp_path):
     def run(here, there):
         path = tmp_path / reference.TABLE
         path.write_text(there.table.to_csv(index=False))
-        return flips.compare(here, reference.OtherRun(path, reference.read_predictions(path), AccuracyRecord(started="")))
+        return flips.compare(
+            here, reference.OtherRun(path, reference.read_predictions(path), AccuracyRecord(started=""))
+        )
 
     return run
 
@@ -141,7 +149,10 @@ def test_without_labels_agreement_is_still_reported(compare):
     [
         ("", "No columns to parse"),
         ("path,label\nx,1\n", "it lacks id, outcome, pixels, class1, score1, margin"),
-        ("id,label,outcome,pixels,class1,score1,margin\nx,1,scored,0,1,.5,1\nx,1,scored,0,1,.5,1\n", "x is in it twice"),
+        (
+            "id,label,outcome,pixels,class1,score1,margin\nx,1,scored,0,1,.5,1\nx,1,scored,0,1,.5,1\n",
+            "x is in it twice",
+        ),
         ("id,label,outcome,pixels,class1,score1,margin\nx,1,scored,0,1,.5,many\n", "is not a number"),
         ("id,label,outcome,pixels,class1,score1,margin\nx,1,scored,0,1,.5,inf\n", "is not a number"),
         (b"\xff\xfe\x00\x01", "decode"),
@@ -186,7 +197,9 @@ def run_of(folder, loaded, found, other=""):
 def test_a_run_agrees_with_itself_and_names_the_other_runs_device(tmp_path, tiny, digits):
     run_of(tmp_path / "one", tiny, digits)
     run, checks, page = run_of(tmp_path / "two", tiny, digits, tmp_path / "one")
-    assert [checks[name] for name in ("same images answered", "flips both ways alike", "every flip a near tie")] == ["passed"] * 3
+    assert [checks[name] for name in ("same images answered", "flips both ways alike", "every flip a near tie")] == [
+        "passed"
+    ] * 3
     assert "tiny-internvit in float32 on a card" in page
     assert run.record.rows[0].against["same top-1"].startswith("40 of 40 (100.00%")
     assert run.record.rows[0].against["same pixels, bit for bit"] == "40 of 40"
@@ -236,7 +249,9 @@ def changed(folder, **parts):
         (lambda folder: changed(folder, tables={}), "by its SHA-256"),
         (lambda folder: (folder / "accuracy.json").unlink(), "is not a file"),
         (
-            lambda folder: (folder / reference.TABLE).write_text((folder / reference.TABLE).read_text().replace("scored", "scored ")),
+            lambda folder: (folder / reference.TABLE).write_text(
+                (folder / reference.TABLE).read_text().replace("scored", "scored ")
+            ),
             "by its SHA-256",
         ),
     ],
@@ -263,7 +278,12 @@ def test_a_run_is_not_compared_with_itself(tmp_path, tiny, digits):
 def test_without_a_reference_a_sentence_says_so_and_nothing_is_judged(tmp_path, tiny, digits):
     _, checks, page = run_of(tmp_path, tiny, digits)
     assert "none was given" in page
-    assert not set(checks) & {"same images answered", "flips both ways alike", "every flip a near tie", "comparable with the reference"}
+    assert not set(checks) & {
+        "same images answered",
+        "flips both ways alike",
+        "every flip a near tie",
+        "comparable with the reference",
+    }
 
 
 def test_ids_are_the_same_wherever_the_folder_lies_and_survive_a_draw(tmp_path):

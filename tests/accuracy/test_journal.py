@@ -66,7 +66,9 @@ def test_a_damaged_byte_drops_its_block_and_what_follows(written):
     assert numbers(read_journal(written)) == [0, 1]
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"noise\n", b"00000000 {}\n", b"\xff" * 50, b'e5d23ec4 {"journal":7}\n'])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"noise\n", b"00000000 {}\n", b"\xff" * 50, b'e5d23ec4 {"journal":7}\n']
+)
 def test_another_file_holds_nothing(path, content):
     path.write_bytes(content)
     kept = read_journal(path)

@@ -15,14 +15,24 @@ def given(tmp_path):
     (tmp_path / "set" / "0").mkdir(parents=True)
     for number in range(2):
         Image.new("RGB", (30, 30)).save(tmp_path / "set" / "0" / f"{number}.png")
-    return {"data": str(tmp_path / "set"), "out": str(tmp_path / "out"), "device": "cpu", "dtype": "float32", "workers": 0}
+    return {
+        "data": str(tmp_path / "set"),
+        "out": str(tmp_path / "out"),
+        "device": "cpu",
+        "dtype": "float32",
+        "workers": 0,
+    }
 
 
 def left(given):
     """The record's check and row, and the page's text."""
     done = executed("accuracy", **given)
     record = json.loads((done.run.folder / "accuracy.json").read_text())
-    return {check["name"]: check for check in record["checks"]}["nothing in the set was left out"], record["rows"][0], " ".join(done.shown)
+    return (
+        {check["name"]: check for check in record["checks"]}["nothing in the set was left out"],
+        record["rows"][0],
+        " ".join(done.shown),
+    )
 
 
 def test_companions_are_counted_and_named_and_do_not_fail(given, tmp_path):
@@ -48,5 +58,7 @@ def test_what_could_be_an_image_fails_the_run_and_is_named_first(given, tmp_path
     record = json.loads((tmp_path / "out" / "accuracy.json").read_text())
     check = {check["name"]: check for check in record["checks"]}["nothing in the set was left out"]
     assert check["status"] == "failed"
-    assert check["detail"].startswith("1 of the 11 files left aside could be images: 0/z.jfif (an image by its first bytes")
+    assert check["detail"].startswith(
+        "1 of the 11 files left aside could be images: 0/z.jfif (an image by its first bytes"
+    )
     assert len(record["rows"][0]["left_aside_first"]) == 5

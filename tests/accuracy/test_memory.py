@@ -40,7 +40,16 @@ def test_a_thousand_classes_are_a_figure_of_moderate_size(chance):
     assert len(figures.confusion(counts)._repr_html_()) < 500_000
 
 
-ROW = {"label": 1, "outcome": "scored", "reason": "", "pixels": "0badcafe", "orientation": 6, "cmyk": False, "class1": 3, "score1": 0.1}
+ROW = {
+    "label": 1,
+    "outcome": "scored",
+    "reason": "",
+    "pixels": "0badcafe",
+    "orientation": 6,
+    "cmyk": False,
+    "class1": 3,
+    "score1": 0.1,
+}
 
 
 def test_rows_become_typed_columns_that_hold_them_exactly():
@@ -70,7 +79,9 @@ def test_a_long_table_is_written_in_pieces_that_leave_nothing_out():
 
 @pytest.mark.slow
 def test_fifty_thousand_images_take_little_more_memory_than_five_hundred_and_their_page_is_small():
-    said = subprocess.run([sys.executable, str(SCRIPT), "500", "50000"], check=True, capture_output=True, text=True).stdout
+    said = subprocess.run(
+        [sys.executable, str(SCRIPT), "500", "50000"], check=True, capture_output=True, text=True
+    ).stdout
     *_, page = said.splitlines()[1].split("page ")
     grown = int(said.splitlines()[-1].split(" MiB more than 500")[0].split(" take ")[1])
     assert grown < MOST_MIB, said

@@ -52,11 +52,16 @@ def in_this_process(tmp_path):
     return run
 
 
-WAYS = [pytest.param(name, "in_a_kernel", marks=pytest.mark.slow) if name == "real" else (name, "in_this_process") for name in RULES]
+WAYS = [
+    pytest.param(name, "in_a_kernel", marks=pytest.mark.slow) if name == "real" else (name, "in_this_process")
+    for name in RULES
+]
 
 
 @pytest.mark.parametrize(("name", "way"), WAYS)
-def test_the_notebook_gives_exactly_what_plain_loops_over_the_official_files_give(name, way, official_files, tmp_path, request):
+def test_the_notebook_gives_exactly_what_plain_loops_over_the_official_files_give(
+    name, way, official_files, tmp_path, request
+):
     folder, network, head = official_files
     labels, top1, top5, counted = labels_for(name, independent_logits(network, head))
     assert 0 < top1 < top5 < counted

@@ -11,7 +11,9 @@ from ivit_helpers.accuracy import questions, statistics
 from ivit_helpers.accuracy.predictions import predict
 from ivit_helpers.errors import InputError
 from ivit_helpers.images import folders, labelled_images, transform
-from ivit_helpers.record import OUTCOMES, AccuracyParameters, start
+from ivit_helpers.record.parameters import AccuracyParameters
+from ivit_helpers.record.rows import OUTCOMES
+from ivit_helpers.record.run import start
 from ivit_helpers.weights import checkpoint, loading
 from ivit_helpers.weights.loading import Loaded
 

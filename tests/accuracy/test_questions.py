@@ -16,11 +16,12 @@ from ivit_helpers.accuracy.predictions import predict
 from ivit_helpers.errors import InputError
 from ivit_helpers.images import folders, layouts, transform
 from ivit_helpers.images.imagenet import RULES, subset, synsets
-from ivit_helpers.measure import Peer
+from ivit_helpers.measure.peer import Peer
 from ivit_helpers.model import published
 from ivit_helpers.model.network import SHAPES, ClassificationHead
-from ivit_helpers.record import OUTCOMES, AccuracyRow, start
 from ivit_helpers.record.parameters import AccuracyParameters
+from ivit_helpers.record.rows import OUTCOMES, AccuracyRow
+from ivit_helpers.record.run import start
 from ivit_helpers.weights.head import random_head
 from tests.builders import SMALL, randomised
 from tests.images.make_goldens import picture
@@ -38,7 +39,9 @@ def random_classifier(tiny):
     head.norm.running_var.uniform_(0.5, 2)
     head.norm.weight.normal_(1, 0.2)
     head.norm.bias.normal_(0, 0.2)
-    checkpoint = dataclasses.replace(tiny.checkpoint, name="random", config=SMALL, transform=transform.ImageTransform(56, 56))
+    checkpoint = dataclasses.replace(
+        tiny.checkpoint, name="random", config=SMALL, transform=transform.ImageTransform(56, 56)
+    )
     names = tuple(f"class {number}" for number in range(1000))
     return dataclasses.replace(tiny, checkpoint=checkpoint, network=randomised(SMALL), head=head, classes=names)
 
@@ -51,7 +54,9 @@ def independent_logits(network, head):
         pixels = transform.ImageTransform(56, 56)(picture(*size))[None]
         hidden = peer(pixels)[0]
         feature = torch.cat([hidden[0], hidden[1:].mean(dim=0)])
-        norm = (feature - head.norm.running_mean) / torch.sqrt(head.norm.running_var + head.norm.eps) * head.norm.weight + head.norm.bias
+        norm = (feature - head.norm.running_mean) / torch.sqrt(
+            head.norm.running_var + head.norm.eps
+        ) * head.norm.weight + head.norm.bias
         rows.append(head.head.weight @ norm + head.head.bias)
     return torch.stack(rows)
 
@@ -89,7 +94,9 @@ def labels_for(name, logits):
 def write(name, labels, folder):
     """The set in the layout in which it is published."""
     for number, (size, right) in enumerate(zip(SIZES, labels, strict=True), 1):
-        under = {"v2": lambda right: str(right[0]), "real": lambda _: "flat"}.get(name, lambda right: synsets()[right[0]])(right)
+        under = {"v2": lambda right: str(right[0]), "real": lambda _: "flat"}.get(
+            name, lambda right: synsets()[right[0]]
+        )(right)
         (folder / under).mkdir(parents=True, exist_ok=True)
         picture(*size).save(folder / under / f"ILSVRC2012_val_{number:08d}.png")
     if name != "real":
@@ -128,7 +135,9 @@ def test_each_rule_gives_exactly_what_plain_loops_give(name, random_classifier, 
     questions.keep(twin, predictions, random_classifier)
     other_run.against(twin, predictions, found, random_classifier, str(run.folder))
     assert {check.status for check in twin.record.checks} <= {"passed", "skipped"}
-    assert checks(twin)["flips both ways alike"].detail.startswith("0 right there and wrong here, 0 wrong there and right here")
+    assert checks(twin)["flips both ways alike"].detail.startswith(
+        "0 right there and wrong here, 0 wrong there and right here"
+    )
 
 
 def test_a_reference_that_was_labelled_or_scored_by_another_rule_is_refused(random_classifier, logits, tmp_path):
@@ -174,7 +183,9 @@ def test_waiting_for_images_and_computing_fit_into_the_whole(damaged, random_cla
     assert batches["whole"].sum() <= elapsed
     questions.keep(run, predictions, random_classifier)
     assert run.record.rows[0].waited_s == pytest.approx(batches["waited"].sum())
-    assert re.search(r"the device waited for images\D+[\d.]+ s, [\d.]+% of the whole", repr(questions.pace(predictions)))
+    assert re.search(
+        r"the device waited for images\D+[\d.]+ s, [\d.]+% of the whole", repr(questions.pace(predictions))
+    )
 
 
 def test_a_set_without_one_readable_image_has_no_batch_times(random_classifier, tmp_path):
@@ -217,7 +228,9 @@ def damaged(tmp_path):
     (folder / "d.jpg").write_text("no image")
     picture(60, 60).save(folder / "unlabelled.jpg")
     (tmp_path / "labels.txt").write_text("a.jpg 1\nb.jpg 2\nc.jpg 3\nd.jpg 4\ngone.jpg 5\n")
-    return layouts.image_set(AccuracyParameters(data=str(folder), labels=str(tmp_path / "labels.txt"), image_set="imagenet-1k"))
+    return layouts.image_set(
+        AccuracyParameters(data=str(folder), labels=str(tmp_path / "labels.txt"), image_set="imagenet-1k")
+    )
 
 
 def test_everything_that_was_not_scored_is_listed_with_path_and_reason(damaged, random_classifier, run):
@@ -243,7 +256,9 @@ def test_the_limit_on_lost_images_decides(damaged, random_classifier, run, limit
 
 
 def test_only_the_first_are_shown_and_all_are_kept(run):
-    table = pd.DataFrame({"path": [f"{n}.jpg" for n in range(50)], "label": 1, "outcome": "unreadable", "reason": "broken"})
+    table = pd.DataFrame(
+        {"path": [f"{n}.jpg" for n in range(50)], "label": 1, "outcome": "unreadable", "reason": "broken"}
+    )
     unread = predictions.Predictions("set", ("a", "b"), table, pd.DataFrame())
     assert len(questions.left_out(run, unread).frame) == 20
     assert len(pd.read_csv(run.folder / "accuracy_not_scored.csv")) == 50
@@ -261,7 +276,14 @@ def row_of(right, scored, images, drawn_from=None, right5=None):
 
 @pytest.mark.parametrize(
     ("right", "scored", "status"),
-    [(61, 64, "skipped"), (64, 64, "passed"), (63, 64, "passed"), (55, 64, "failed"), (1900, 2000, "failed"), (1940, 2000, "passed")],
+    [
+        (61, 64, "skipped"),
+        (64, 64, "passed"),
+        (63, 64, "passed"),
+        (55, 64, "failed"),
+        (1900, 2000, "failed"),
+        (1940, 2000, "passed"),
+    ],
 )
 def test_the_miniature_fails_only_where_the_whole_interval_is_below_97_percent(right, scored, status, tiny, run):
     truth = np.arange(scored) % 10
@@ -271,7 +293,9 @@ def test_the_miniature_fails_only_where_the_whole_interval_is_below_97_percent(r
     check = checks(run)["accuracy"]
     assert check.status == status
     assert f"top-1 {right / scored:.2%} (95 % interval " in check.detail
-    assert ("64 images are too few to judge, because the interval contains 97%" in check.detail) == (status == "skipped")
+    assert ("64 images are too few to judge, because the interval contains 97%" in check.detail) == (
+        status == "skipped"
+    )
 
 
 @pytest.mark.parametrize(
@@ -311,7 +335,9 @@ def test_the_published_accuracy_is_a_pass_mark_on_the_whole_set_alone(row, passe
 
 
 def scored_like(loaded, labels, said):
-    table = pd.DataFrame({"path": "x", "label": labels, "outcome": "scored", "reason": "", "class1": said, "score1": 0.5})
+    table = pd.DataFrame(
+        {"path": "x", "label": labels, "outcome": "scored", "reason": "", "class1": said, "score1": 0.5}
+    )
     table = table.assign(orientation=1, cmyk=False)
     return predictions.Predictions("set", loaded.classes, table, pd.DataFrame(columns=predictions.TIMES))
 
@@ -332,7 +358,9 @@ def test_labels_that_do_not_line_up_fail_the_run(random_classifier, run):
 
 def test_a_random_head_is_not_asked_to_line_up(random_classifier, run):
     truth = np.random.default_rng(0).integers(0, 1000, 300)
-    guessing = dataclasses.replace(random_classifier, head_source=dataclasses.replace(random_classifier.head_source, file=None))
+    guessing = dataclasses.replace(
+        random_classifier, head_source=dataclasses.replace(random_classifier.head_source, file=None)
+    )
     questions.keep(run, scored_like(guessing, truth, truth[::-1]), guessing)
     assert "labels and classes line up" not in checks(run)
 
@@ -355,7 +383,9 @@ def test_a_published_set_needs_a_trained_head_in_a_notebook_too(random_classifie
         questions.begin(run, dataclasses.replace(random_classifier, head_source=random_head(SMALL.hidden_size)), found)
 
 
-def test_the_head_and_its_digest_are_shown_and_one_that_is_not_the_published_one_is_reported(random_classifier, logits, run, tmp_path):
+def test_the_head_and_its_digest_are_shown_and_one_that_is_not_the_published_one_is_reported(
+    random_classifier, logits, run, tmp_path
+):
     labels, *_ = labels_for("a", logits)
     write("a", labels, tmp_path / "set")
     found = layouts.image_set(AccuracyParameters(data=str(tmp_path / "set"), image_set="a"))

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ivit_helpers import cards
 from ivit_helpers.benchmark import at_once, figures, one_card, questions
+from ivit_helpers.cards import launching
 from ivit_helpers.errors import InputError
-from ivit_helpers.record import BenchmarkParameters, BenchmarkRow, Latency, start
+from ivit_helpers.record.parameters import BenchmarkParameters
+from ivit_helpers.record.rows import BenchmarkRow, Latency
+from ivit_helpers.record.run import start
 from tests.notebook import executed
 
 LATENCY = Latency(p50=500, p90=None, p99=None, mean=500, n=9)
@@ -19,10 +21,25 @@ def found(among=((10, 10, 10), (8, 8, 8)), alone=(16, 16, 16), late=0.0, launchi
     """What processes measured: so many calls in each window of two seconds; the second process begins `late`."""
     by_all = []
     for number, calls in enumerate(among):
-        windows = [(10 * place + late * number, 10 * place + late * number + 2, count) for place, count in enumerate(calls)]
-        first = {"alone": [(10 * place + 5, 10 * place + 7, count) for place, count in enumerate(alone)]} if number == 0 else {"alone": []}
+        windows = [
+            (10 * place + late * number, 10 * place + late * number + 2, count) for place, count in enumerate(calls)
+        ]
+        first = (
+            {"alone": [(10 * place + 5, 10 * place + 7, count) for place, count in enumerate(alone)]}
+            if number == 0
+            else {"alone": []}
+        )
         pair = launching if number == 0 else None
-        by_all.append({"card": f"npu:{number}", "at_once": windows, "launching": pair, "alone_launching": pair, "error": error, **first})
+        by_all.append(
+            {
+                "card": f"npu:{number}",
+                "at_once": windows,
+                "launching": pair,
+                "alone_launching": pair,
+                "error": error,
+                **first,
+            }
+        )
     return by_all
 
 
@@ -62,7 +79,9 @@ def test_why_cards_lose_is_said_as_far_as_it_was_seen(launching, shared, said):
 def test_a_card_that_waits_only_among_the_others_is_told():
     by_all = found(launching=(0.001, 0.010))
     by_all[0]["launching"] = (0.019, 0.020)
-    assert "among the others the first card waits for its host" in at_once.caption(at_once.summed_up(by_all, ROW), False)
+    assert "among the others the first card waits for its host" in at_once.caption(
+        at_once.summed_up(by_all, ROW), False
+    )
 
 
 def test_the_table_and_the_figure_say_every_speed():
@@ -70,7 +89,9 @@ def test_the_table_and_the_figure_say_every_speed():
     table = at_once.table(kept).frame
     assert list(table["card"]) == ["npu:0, alone", "npu:0, process 0", "npu:1, process 1"]
     assert list(table["images/s"]) == ["32.00 (32.00 to 32.00)", "20.00 (20.00 to 20.00)", "16.00 (16.00 to 16.00)"]
-    assert figures.at_once(kept).alt == "In images per second, while all worked: npu:0 20, npu:1 16; the first alone: 32."
+    assert (
+        figures.at_once(kept).alt == "In images per second, while all worked: npu:0 20, npu:1 16; the first alone: 32."
+    )
 
 
 def test_a_window_has_one_call_at_least_and_ends_when_its_time_is_over(cpu, monkeypatch):
@@ -96,7 +117,7 @@ def launched(monkeypatch, tmp_path, tiny):
             Path(asked["answer"]).write_text(json.dumps(told))
             return ended
 
-        monkeypatch.setattr(cards, "launch", launch)
+        monkeypatch.setattr(launching, "launch", launch)
         asked = BenchmarkParameters(out=str(tmp_path), devices="cpu:2")
         begun = start(asked)
         return begun, at_once.cards_at_once(begun, [ROW], tiny, asked)
@@ -104,7 +125,7 @@ def launched(monkeypatch, tmp_path, tiny):
     return run
 
 
-WELL = [cards.Ended(0, 0, ""), cards.Ended(1, 0, "")]
+WELL = [launching.Ended(0, 0, ""), launching.Ended(1, 0, "")]
 
 
 def test_what_was_found_is_in_the_record_and_on_the_page(launched):
@@ -117,7 +138,10 @@ def test_what_was_found_is_in_the_record_and_on_the_page(launched):
 def test_a_card_that_answers_otherwise_fails_by_name(launched):
     run, _ = launched(WELL, found(error=1e-3))
     [check] = run.record.failed
-    assert (check.name, check.detail) == (at_once.SAME, "different: npu:0 (relative error 1.0e-03), npu:1 (relative error 1.0e-03)")
+    assert (check.name, check.detail) == (
+        at_once.SAME,
+        "different: npu:0 (relative error 1.0e-03), npu:1 (relative error 1.0e-03)",
+    )
 
 
 def test_a_card_that_answers_with_nan_fails_too(launched):
@@ -126,7 +150,9 @@ def test_a_card_that_answers_with_nan_fails_too(launched):
 
 
 def test_a_card_that_fails_is_named_and_not_those_that_waited_for_it(launched):
-    run, shown = launched([cards.Ended(0, 1, "RuntimeError: Connection closed by peer"), cards.Ended(1, 3, "cpu: out of memory")])
+    run, shown = launched(
+        [launching.Ended(0, 1, "RuntimeError: Connection closed by peer"), launching.Ended(1, 3, "cpu: out of memory")]
+    )
     [check] = run.record.failed
     assert (check.name, check.detail) == (at_once.RAN, "process 1: cpu: out of memory")
     assert "process 1: cpu: out of memory" in repr(shown)
@@ -134,7 +160,7 @@ def test_a_card_that_fails_is_named_and_not_those_that_waited_for_it(launched):
 
 
 def test_where_no_reason_is_a_card_s_own_all_are_named(launched):
-    run, _ = launched([cards.Ended(0, 1, "RuntimeError: a bug"), cards.Ended(1, None, "it was killed")])
+    run, _ = launched([launching.Ended(0, 1, "RuntimeError: a bug"), launching.Ended(1, None, "it was killed")])
     assert run.record.failed[0].detail == "process 0: RuntimeError: a bug; process 1: it was killed"
 
 
@@ -155,7 +181,10 @@ def test_two_processes_on_the_cpu_are_timed_together(model_folder, tmp_path):
     given = {"model": str(model_folder), "dtype": "float32", "out": str(tmp_path / "out"), "devices": "cpu:2"}
     done = executed("benchmark", **given, batch_sizes=[2], implementations=["fused"], warmup=0, repeats=3, seconds=0.5)
     kept = done.run.record.cards
-    assert [(one.card, one.process, one.error, one.host_ms) for one in kept.cards] == [("cpu", 0, 0.0, None), ("cpu", 1, 0.0, None)]
+    assert [(one.card, one.process, one.error, one.host_ms) for one in kept.cards] == [
+        ("cpu", 0, 0.0, None),
+        ("cpu", 1, 0.0, None),
+    ]
     assert (kept.implementation, kept.batch_size, kept.windows) == ("fused", 2, one_card.WINDOWS)
     assert min(one.calls for one in kept.cards) >= one_card.WINDOWS
     assert 0 < kept.scaling_efficiency.mean < 1.5

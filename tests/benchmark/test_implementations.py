@@ -6,11 +6,14 @@ from torch import nn
 
 from ivit_helpers.benchmark import launches
 from ivit_helpers.benchmark.implementations import IMPLEMENTATIONS, implementations
-from ivit_helpers.device import Compiled, cpu
+from ivit_helpers.device import cpu
+from ivit_helpers.device.graphs import Compiled
 from ivit_helpers.errors import InputError, Unavailable
-from ivit_helpers.measure import pixel_batch, reference_states
-from ivit_helpers.record import BenchmarkParameters, BenchmarkRow, start
-from ivit_helpers.record.parameters import validate
+from ivit_helpers.measure.fidelity import reference_states
+from ivit_helpers.measure.timing import pixel_batch
+from ivit_helpers.record.parameters import BenchmarkParameters, validate
+from ivit_helpers.record.rows import BenchmarkRow
+from ivit_helpers.record.run import start
 from ivit_helpers.weights import checkpoint, loading
 from tests.notebook import executed
 
@@ -42,7 +45,10 @@ def test_every_network_computes_with_the_loaded_tensors_and_agrees_with_the_refe
 
 def test_transformers_eager_and_sdpa_are_two_attentions(small):
     counted = {}
-    rows = [BenchmarkRow(implementation=name, dtype="float32", batch_size=1) for name in ("transformers-sdpa", "transformers-eager")]
+    rows = [
+        BenchmarkRow(implementation=name, dtype="float32", batch_size=1)
+        for name in ("transformers-sdpa", "transformers-eager")
+    ]
     launches.count(rows, implementations([row.implementation for row in rows], small), small)
     counted = {row.implementation: row.launches for row in rows}
     assert counted["transformers-eager"] > counted["transformers-sdpa"]
@@ -94,7 +100,15 @@ def test_the_notebook_measures_what_it_can_and_says_why_not_for_the_rest(model_f
     monkeypatch.setattr(cpu.CPU, "matmul_side", 64)
     backend(lambda graph, inputs: graph)
     given = {"device": "cpu", "dtype": "float32", "model": str(model_folder), "out": str(tmp_path)}
-    ran = executed("benchmark", **given, implementations=list(IMPLEMENTATIONS), batch_sizes=[1, 2], warmup=0, repeats=3, seconds=0.1)
+    ran = executed(
+        "benchmark",
+        **given,
+        implementations=list(IMPLEMENTATIONS),
+        batch_sizes=[1, 2],
+        warmup=0,
+        repeats=3,
+        seconds=0.1,
+    )
     record = ran.run.record
     assert not record.failed, record.checks
     by_name = {row.implementation: row for row in record.rows if row.batch_size == 2}
@@ -120,9 +134,13 @@ def test_the_old_name_of_transformers_is_still_understood():
 
 def test_advice_for_a_card_that_waits_does_not_name_a_graph_that_was_asked_for(tmp_path):
     run = start(BenchmarkParameters(out=str(tmp_path)))
-    row = BenchmarkRow(implementation="fused", dtype="float32", batch_size=1, images_per_s=10, host_ms=9.5, device_ms=10)
+    row = BenchmarkRow(
+        implementation="fused", dtype="float32", batch_size=1, images_per_s=10, host_ms=9.5, device_ms=10
+    )
     launches.check_waiting(run, [row])
-    assert run.record.checks[-1].detail.endswith("fused at batch 1; add 'graph' to implementations, or use larger batches")
+    assert run.record.checks[-1].detail.endswith(
+        "fused at batch 1; add 'graph' to implementations, or use larger batches"
+    )
     launches.check_waiting(run, [row, row.model_copy(update={"implementation": "graph", "host_ms": 1})])
     assert run.record.checks[-1].detail.endswith("fused at batch 1; use larger batches")
 

@@ -10,8 +10,10 @@ from ivit_helpers.benchmark import around, compliance, frontier
 from ivit_helpers.benchmark.ceilings import Ceilings
 from ivit_helpers.benchmark.products import Products
 from ivit_helpers.device.cpu import CPU
-from ivit_helpers.measure import pixel_batch
-from ivit_helpers.record import BenchmarkParameters, BenchmarkRow, Latency, start
+from ivit_helpers.measure.timing import pixel_batch
+from ivit_helpers.record.parameters import BenchmarkParameters
+from ivit_helpers.record.rows import BenchmarkRow, Latency
+from ivit_helpers.record.run import start
 from tests.builders import SMALL, randomised
 from tests.clock import Clock
 
@@ -28,7 +30,9 @@ class Card(CPU):
 
     def forward(self, pixels):
         if len(pixels) > self.images:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has a total capacity of ...")
+            raise torch.OutOfMemoryError(
+                "CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has a total capacity of ..."
+            )
         return pixels * 2
 
 
@@ -73,7 +77,9 @@ def test_a_batch_that_would_take_too_long_is_not_tried(cpu, monkeypatch):
 
 def row(size, images_per_s):
     latency = Latency(p50=1e3 * size / images_per_s, p90=None, p99=None, mean=1e3 * size / images_per_s, n=30)
-    return BenchmarkRow(implementation="fused", dtype="float32", batch_size=size, images_per_s=images_per_s, latency_ms=latency)
+    return BenchmarkRow(
+        implementation="fused", dtype="float32", batch_size=size, images_per_s=images_per_s, latency_ms=latency
+    )
 
 
 def test_three_purposes_get_their_batch_size_and_the_reason():
@@ -119,7 +125,9 @@ def run(tmp_path):
 
 
 def answers(run, forward, device):
-    batches, other = ([torch.randn(4, 3, generator=torch.Generator().manual_seed(seed + n)) for n in range(2)] for seed in (0, 100))
+    batches, other = (
+        [torch.randn(4, 3, generator=torch.Generator().manual_seed(seed + n)) for n in range(2)] for seed in (0, 100)
+    )
     compliance.check_compliance(run, compliance.examine(forward, batches, other, device))
     return {check.name: check.status for check in run.record.checks}
 

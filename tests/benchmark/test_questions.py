@@ -9,14 +9,21 @@ import torch
 
 from ivit_helpers.benchmark import questions
 from ivit_helpers.benchmark.ceilings import Ceilings
-from ivit_helpers.measure import Agreement
 from ivit_helpers.measure.conditions import Watch
-from ivit_helpers.record import BenchmarkParameters, start
+from ivit_helpers.measure.fidelity import Agreement
+from ivit_helpers.record.parameters import BenchmarkParameters
+from ivit_helpers.record.run import start
 from tests.clock import Clock
 
 SOUND = Agreement(1e-7, 1e-7, torch.float32)
 LIMITS = Ceilings(
-    {}, measured=1.0, dtype=torch.float32, published_gb_per_s=None, copied_gb_per_s=100.0, weight_bytes=10**6, flops_per_image=10**11
+    {},
+    measured=1.0,
+    dtype=torch.float32,
+    published_gb_per_s=None,
+    copied_gb_per_s=100.0,
+    weight_bytes=10**6,
+    flops_per_image=10**11,
 )
 
 
@@ -49,7 +56,9 @@ def test_every_speed_and_ratio_of_a_headline_has_its_interval(measured):
     assert run.record.status == "passed", run.record.checks
     pattern = r"4\.\d\d images/s \(95 % interval [34]\.\d\d to 4\.0\d\) at batch 2 \(fused, float32, 30 calls\), "
     pattern += r"40% of what this device could do at that batch size, "
-    assert re.match(pattern + r"1\.20 times as fast as transformers-sdpa beside it \(95 % interval", run.record.headline)
+    assert re.match(
+        pattern + r"1\.20 times as fast as transformers-sdpa beside it \(95 % interval", run.record.headline
+    )
 
 
 def test_a_ratio_whose_interval_holds_1_is_no_difference_seen(measured):
@@ -62,7 +71,9 @@ def test_a_row_that_does_not_settle_makes_the_verdict_not_judged_and_is_named(me
     run, rows = measured({"fused": lambda n: 0.5, "transformers-sdpa": lambda n: 0.5 if n // 10 % 2 else 5.0})
     assert [row.steady for row in rows] == [True, False]
     assert run.record.status == "not_judged"
-    assert run.record.ending.startswith("Not judged: the timing of 1 of 2 configurations did not settle within 5% in throughput")
+    assert run.record.ending.startswith(
+        "Not judged: the timing of 1 of 2 configurations did not settle within 5% in throughput"
+    )
     assert "transformers-sdpa at batch 2 (" in run.record.reason
     assert "fused at batch 2" not in run.record.reason
 

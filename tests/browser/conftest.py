@@ -20,7 +20,9 @@ from tests.browser.lab import Lab
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-WITHOUT_BROWSER = "--no-browser --ip=127.0.0.1 --LabApp.expose_app_in_browser=True" + (" --allow-root" if os.geteuid() == 0 else "")
+WITHOUT_BROWSER = "--no-browser --ip=127.0.0.1 --LabApp.expose_app_in_browser=True" + (
+    " --allow-root" if os.geteuid() == 0 else ""
+)
 NO_NEWS = {"fetchNews": "false", "checkForUpdates": False}
 """JupyterLab's answer to its own question whether it may ask the network"""
 MOST = 120_000
@@ -53,14 +55,26 @@ def lab_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str,
     own = tmp_path_factory.mktemp("lab")
     served = own / "notebooks"
     served.mkdir()
-    environment = {name: value for name, value in os.environ.items() if name != "TQDM_DISABLE"}  # as a user, with progress bars
-    for name in ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
+    environment = {
+        name: value for name, value in os.environ.items() if name != "TQDM_DISABLE"
+    }  # as a user, with progress bars
+    for name in (
+        "JUPYTERLAB_SETTINGS_DIR",
+        "JUPYTERLAB_WORKSPACES_DIR",
+        "JUPYTER_CONFIG_DIR",
+        "JUPYTER_RUNTIME_DIR",
+        "IPYTHONDIR",
+    ):
         environment[name] = str(own / name)
     news = own / "JUPYTERLAB_SETTINGS_DIR" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
     news.parent.mkdir(parents=True)
     news.write_text(json.dumps(NO_NEWS))
     line = re.search(r"^lab:.*\n\t(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
-    for name, value in {"$(BIN)": Path(sys.executable).parent, "$(ARGS)": WITHOUT_BROWSER, "=notebooks": f"={served}"}.items():
+    for name, value in {
+        "$(BIN)": Path(sys.executable).parent,
+        "$(ARGS)": WITHOUT_BROWSER,
+        "=notebooks": f"={served}",
+    }.items():
         assert name in line
         line = line.replace(name, str(value))
     server = subprocess.Popen(shlex.split(line), cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from ivit_helpers.paths import DATA, REPORTS
-from ivit_helpers.record import MODEL_NOTEBOOKS
+from ivit_helpers.record.parameters import MODEL_NOTEBOOKS
 from ivit_helpers.report.index import write_index
 from tests.shell import CPU, shell
 

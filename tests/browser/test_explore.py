@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from ivit_helpers.paths import DATA, NOTEBOOKS
-from ivit_helpers.record import NOTEBOOKS as NAMES
+from ivit_helpers.record.parameters import NOTEBOOKS as NAMES
 from tests.browser.measured import cut, faint
 
 SHOWN = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-OutputArea-output .ivit"
@@ -58,7 +58,9 @@ def test_no_cell_shows_an_error_and_everything_is_whole_and_legible(ran, page):
         page.set_viewport_size({"width": width, "height": 1000})
         assert cut(page, SHOWN) == []
         for picture in page.locator(f"{SHOWN} .panels figure").all():
-            assert picture.bounding_box()["x"] + picture.bounding_box()["width"] < width - 40, "beside the notebook's scroll bar"
+            assert picture.bounding_box()["x"] + picture.bounding_box()["width"] < width - 40, (
+                "beside the notebook's scroll bar"
+            )
 
 
 def test_a_slider_moves_to_another_block_and_the_pictures_change(page):
@@ -99,7 +101,9 @@ def test_a_head_is_chosen_from_a_list(page):
 def test_a_wrong_image_is_its_sentence_and_a_right_one_changes_every_cell(page):
     upload(page, "words.png", b"no image at all")
     wrong = page.locator(".wrong")
-    expect(wrong).to_have_text(re.compile(r"^✗ words\.png cannot be read as an image \(.*\): drop a JPEG, PNG or WebP file, or another"))
+    expect(wrong).to_have_text(
+        re.compile(r"^✗ words\.png cannot be read as an image \(.*\): drop a JPEG, PNG or WebP file, or another")
+    )
     expect(page.locator(".pick figcaption")).not_to_contain_text("words.png")
     assert page.get_by_text("Traceback").count() == 0
     theme = page.evaluate("document.body.dataset.jpThemeName")
@@ -114,14 +118,18 @@ def test_a_wrong_image_is_its_sentence_and_a_right_one_changes_every_cell(page):
 
 
 def test_nothing_was_asked_of_another_machine(ran, asked, lab):
-    assert {urlsplit(url).hostname for url in asked if not url.startswith(("data:", "blob:"))} <= {urlsplit(lab.page.url).hostname}
+    assert {urlsplit(url).hostname for url in asked if not url.startswith(("data:", "blob:"))} <= {
+        urlsplit(lab.page.url).hostname
+    }
 
 
 def test_each_notebook_is_one_click_away_from_the_start_page(browser, lab_address):
     address, served = lab_address
     for path in NOTEBOOKS.glob("*.ipynb"):
         shutil.copy(path, served)
-    for name in NAMES:  # each in a browser of its own: a notebook that is still opening comes to the front of another's page
+    for (
+        name
+    ) in NAMES:  # each in a browser of its own: a notebook that is still opening comes to the front of another's page
         context = browser.new_context(viewport={"width": 1400, "height": 1000})
         page = context.new_page()
         page.goto(address.replace("/lab", f"/lab/workspaces/{name}/tree/README.ipynb"))

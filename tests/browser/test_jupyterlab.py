@@ -7,7 +7,13 @@ from tests.browser.measured import ask, cut, faint
 
 GIVEN = {
     "smoke": {"batch_size": 1, "warmup": 0},
-    "benchmark": {"batch_sizes": [1, 2], "implementations": ["fused", "plain"], "warmup": 0, "repeats": 3, "seconds": 0.1},
+    "benchmark": {
+        "batch_sizes": [1, 2],
+        "implementations": ["fused", "plain"],
+        "warmup": 0,
+        "repeats": 3,
+        "seconds": 0.1,
+    },
     "accuracy": {"limit": 60, "workers": 0},
     "explore": {"limit": 20},
     "compare": {"runs": [str(made.EXAMPLE)] * 2},
@@ -59,5 +65,8 @@ def test_each_wrong_parameter_is_one_sentence_and_nothing_else_runs(run_all, lab
     assert [cell.execution_count for cell in code] == [1, 2] + [None] * (len(code) - 2)
     [shown] = lab.outputs.all_inner_texts()
     first, second = shown.strip().splitlines()
-    assert first == "InputError: smoke cannot use batch_size=0. Allowed: images in the synthetic batch, a whole number from 1 to 4096."
+    assert (
+        first
+        == "InputError: smoke cannot use batch_size=0. Allowed: images in the synthetic batch, a whole number from 1 to 4096."
+    )
     assert second.startswith("smoke has no parameter modle (given 'tiny'): did you mean model? It knows ")

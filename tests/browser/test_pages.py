@@ -127,7 +127,10 @@ def displayed(elements):
 def test_paper_shows_what_is_folded_and_no_controls(visit, name):
     page = visit(name, color_scheme="dark")
     page.emulate_media(media="print")
-    assert not any(control.is_visible() for control in page.locator("summary, input, nav.contents, nav.siblings, details.code").all())
+    assert not any(
+        control.is_visible()
+        for control in page.locator("summary, input, nav.contents, nav.siblings, details.code").all()
+    )
     for fold in page.locator("details:is(.environment, .passed-checks, .values)").all():
         assert ask(page, "unprinted", fold.element_handle()) == []
     assert page.evaluate("() => getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"

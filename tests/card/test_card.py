@@ -9,12 +9,21 @@ import yaml
 from click.testing import CliRunner
 
 from ivit_helpers.__main__ import main
-from ivit_helpers.card import model_card
+from ivit_helpers.card.card import model_card
 from ivit_helpers.card.texts import TEXTS
 from ivit_helpers.errors import InputError
 from ivit_helpers.paths import REPORTS
-from ivit_helpers.record import AccuracyRecord, BenchmarkRecord, BenchmarkRow, Check, SmokeRecord, SmokeRow, write
-from ivit_helpers.record.rows import AccuracyRow, Attempt, Latency, ModelFacts, Provenance
+from ivit_helpers.record.record import AccuracyRecord, BenchmarkRecord, SmokeRecord, write
+from ivit_helpers.record.rows import (
+    AccuracyRow,
+    Attempt,
+    BenchmarkRow,
+    Check,
+    Latency,
+    ModelFacts,
+    Provenance,
+    SmokeRow,
+)
 
 EXAMPLE = REPORTS / "examples" / "miniature-on-2-cpu-cores"
 LANGUAGES = ("en", "zh")
@@ -69,7 +78,11 @@ PORTS_CARD = [
 def ported(tmp_path):
     """A folder with the three records of the port."""
     origin = Provenance(
-        kit="0.1.0", commit=None, command=f"ivit run smoke -p model={FOLDER} -p device=npu", notebook_sha256=None, clock="host"
+        kit="0.1.0",
+        commit=None,
+        command=f"ivit run smoke -p model={FOLDER} -p device=npu",
+        notebook_sha256=None,
+        clock="host",
     )
     whole = {
         "started": "2026-01-01T00:00:00+00:00", "concluded": True, "parameters": {"model": FOLDER, "device": "npu", "batch_size": 8},
@@ -78,7 +91,9 @@ def ported(tmp_path):
     details = {"weights": "628 tensors from 2 shards", "features": "shape (1, 3200), torch.bfloat16"}
     checks = [Check(name=name, status="passed", detail=details.get(name, ""), deciding=True) for name in RESULTS]
     steady = Latency(p50=83.1, p90=None, p99=None, mean=83.1, n=20)
-    smoke = SmokeRow(implementation="fused", dtype="bfloat16", batch_size=1, first_call_s=3.1, images_per_s=12.03, latency_ms=steady)
+    smoke = SmokeRow(
+        implementation="fused", dtype="bfloat16", batch_size=1, first_call_s=3.1, images_per_s=12.03, latency_ms=steady
+    )
     rows = [
         BenchmarkRow(implementation="fused", dtype="bfloat16", batch_size=batch, images_per_s=speed, ms_per_image=ms)
         for batch, (speed, ms) in BATCHES.items()
@@ -89,7 +104,10 @@ def ported(tmp_path):
         top1_high=0.02, top5_hits=1, top5=0.005, top5_low=0.001, top5_high=0.03, batch_seconds=seconds,
     )  # fmt: skip
     write(SmokeRecord(rows=[smoke], checks=checks, **whole), tmp_path / "smoke.json")
-    write(BenchmarkRecord(rows=rows, checks=checks[:1], tables={"benchmark_rows.csv": "0"}, **whole), tmp_path / "benchmark.json")
+    write(
+        BenchmarkRecord(rows=rows, checks=checks[:1], tables={"benchmark_rows.csv": "0"}, **whole),
+        tmp_path / "benchmark.json",
+    )
     unjudged = Check(name="accuracy", status="skipped", detail="random head", deciding=True)
     write(AccuracyRecord(rows=[scored], checks=[checks[0], unjudged], **whole), tmp_path / "accuracy.json")
     return tmp_path
@@ -129,7 +147,11 @@ def test_every_section_and_result_is_there_in_the_language(language, ported):
     summary = card.partition(f"## 10. {TEXTS['summary'][place]}")[2]
     assert summary.count(TEXTS["passed"][place]) == 4
     assert TEXTS["pipeline_only"][place] in card
-    assert re.search(r"[\u4e00-\u9fff]", "".join(headings)) is not None if language == "zh" else card.isascii() or "×" in card
+    assert (
+        re.search(r"[\u4e00-\u9fff]", "".join(headings)) is not None
+        if language == "zh"
+        else card.isascii() or "×" in card
+    )
 
 
 def test_the_front_matter_is_what_the_hubs_read(ported):
@@ -170,7 +192,11 @@ def strange_numbers(card, records):
     texts = {token for one in known if isinstance(one, str) for token in NUMBER.findall(one)}
     numbers = [one for one in known if isinstance(one, (int, float)) and not isinstance(one, bool)]
     body = "\n".join(re.sub(r"^\d+\. ", "", line) for line in lines_of(card) if not line.startswith("#"))
-    return {token for token in NUMBER.findall(body) if token not in texts and not any(is_shown(token, number) for number in numbers)}
+    return {
+        token
+        for token in NUMBER.findall(body)
+        if token not in texts and not any(is_shown(token, number) for number in numbers)
+    }
 
 
 def is_shown(token, number):
@@ -234,7 +260,9 @@ def test_the_command_writes_the_card_to_a_file_or_the_terminal(ported, tmp_path)
     assert (tmp_path / "card.md").read_text() == model_card([str(ported)], "en")
 
 
-@pytest.mark.parametrize("words", [["nowhere"], [], ["--lang", "fr", str(EXAMPLE)], [str(EXAMPLE), "--out", "no/such/folder/card.md"]])
+@pytest.mark.parametrize(
+    "words", [["nowhere"], [], ["--lang", "fr", str(EXAMPLE)], [str(EXAMPLE), "--out", "no/such/folder/card.md"]]
+)
 def test_bad_input_ends_with_exit_code_2(words, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(main, ["card", *words])

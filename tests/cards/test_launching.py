@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ivit_helpers.cards import Ended, launch
+from ivit_helpers.cards.launching import Ended, launch
 
 WORK = "tests.cards.work"
 ROOT = Path(__file__).parents[2]
@@ -24,7 +24,9 @@ def started(tmp_path, monkeypatch):
 
     def run(*told: str, **how: object) -> list[Ended]:
         settings = tmp_path / "settings.json"
-        settings.write_text(json.dumps({"folder": str(tmp_path), **{str(rank): word for rank, word in enumerate(told)}}))
+        settings.write_text(
+            json.dumps({"folder": str(tmp_path), **{str(rank): word for rank, word in enumerate(told)}})
+        )
         return launch(WORK, settings, len(told), tmp_path / "cards", **how)
 
     return run
@@ -62,7 +64,12 @@ def test_an_interrupt_leaves_no_process_and_none_has_listened_on_the_network(sta
 
     def interrupt():
         if (tmp_path / "waits").exists():
-            listening.extend(one for process in at_work(tmp_path) for one in process.net_connections() if one.status == psutil.CONN_LISTEN)
+            listening.extend(
+                one
+                for process in at_work(tmp_path)
+                for one in process.net_connections()
+                if one.status == psutil.CONN_LISTEN
+            )
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -74,12 +81,14 @@ def test_an_interrupt_leaves_no_process_and_none_has_listened_on_the_network(sta
 @pytest.mark.parametrize("killed", ["starter", "torchrun", "cards.process"])
 def test_whichever_process_is_killed_nothing_is_left(killed, tmp_path):
     (tmp_path / "settings.json").write_text(json.dumps({"folder": str(tmp_path), "0": "wait"}))
-    line = f"import sys; from pathlib import Path; from ivit_helpers.cards import launch; sys.path.insert(0, {str(ROOT)!r})\n"
+    line = f"import sys; from pathlib import Path; from ivit_helpers.cards.launching import launch; sys.path.insert(0, {str(ROOT)!r})\n"
     line += f"launch({WORK!r}, Path(sys.argv[1], 'settings.json'), 2, Path(sys.argv[1], 'cards'))"
     starter = subprocess.Popen([sys.executable, "-c", line, str(tmp_path)], env={**os.environ, "PYTHONPATH": str(ROOT)})
     while not (tmp_path / "waits").exists():
         assert starter.poll() is None
-    chosen = next(process for process in at_work(tmp_path) if killed in " ".join(process.cmdline()) or killed == "starter")
+    chosen = next(
+        process for process in at_work(tmp_path) if killed in " ".join(process.cmdline()) or killed == "starter"
+    )
     family = at_work(tmp_path)
     (psutil.Process(starter.pid) if killed == "starter" else chosen).kill()
     starter.wait(90)

@@ -4,7 +4,9 @@ import os
 import signal
 from pathlib import Path
 
-from ivit_helpers.cards import Meeting, Place, serve
+from ivit_helpers.cards.meeting import Meeting
+from ivit_helpers.cards.place import Place
+from ivit_helpers.cards.worker import serve
 from ivit_helpers.errors import InputError
 
 

@@ -13,18 +13,10 @@ from click.testing import CliRunner
 from ivit_helpers.__main__ import main
 from ivit_helpers.errors import ChecksFailed, InputError
 from ivit_helpers.paths import NOTEBOOKS, REPORTS
-from ivit_helpers.record import (
-    AccuracyParameters,
-    AccuracyRecord,
-    BenchmarkRecord,
-    BenchmarkRow,
-    Check,
-    CompareParameters,
-    read,
-    start,
-    write,
-)
-from ivit_helpers.record.rows import AccuracyRow, Latency, ModelFacts
+from ivit_helpers.record.parameters import AccuracyParameters, CompareParameters
+from ivit_helpers.record.record import AccuracyRecord, BenchmarkRecord, read, write
+from ivit_helpers.record.rows import AccuracyRow, BenchmarkRow, Check, Latency, ModelFacts
+from ivit_helpers.record.run import start
 from ivit_helpers.report.page import write_report
 from ivit_helpers.runs import read_run
 from tests.notebook import executed
@@ -45,9 +37,18 @@ def row(ms=10.0, batch_size=8, implementation="fused", noise=0.01, drift=0.0, **
     samples = windows.ravel().tolist()
     mean = float(np.mean(samples))
     latency = Latency(p50=float(np.median(samples)), p90=None, p99=None, mean=mean, n=60)
-    measured = {"images_per_s": 1e3 * batch_size / mean, "steady": True, "latency_ms": latency, "samples_ms": samples, "windows": [20] * 3}
+    measured = {
+        "images_per_s": 1e3 * batch_size / mean,
+        "steady": True,
+        "latency_ms": latency,
+        "samples_ms": samples,
+        "windows": [20] * 3,
+    }
     return BenchmarkRow(
-        implementation=implementation, dtype="bfloat16", batch_size=batch_size, **measured | {"relative_error": 0.01} | parts
+        implementation=implementation,
+        dtype="bfloat16",
+        batch_size=batch_size,
+        **measured | {"relative_error": 0.01} | parts,
     )
 
 
@@ -63,7 +64,9 @@ def benchmark(tmp_path):
     def make(*rows, **parts):
         number = next(numbers)
         parts = {"model": MODEL, "checks": [PASSED], "environment": {"device": "Ascend910B4", "torch": "2.9.0"}} | parts
-        record = BenchmarkRecord(id=str(number), started=f"2026-0{number + 1}-01T00:00:00+00:00", concluded=True, rows=list(rows), **parts)
+        record = BenchmarkRecord(
+            id=str(number), started=f"2026-0{number + 1}-01T00:00:00+00:00", concluded=True, rows=list(rows), **parts
+        )
         path = tmp_path / f"run{number}" / "benchmark.json"
         path.parent.mkdir()
         write(record, path)
@@ -78,7 +81,9 @@ def compared(tmp_path):
 
     def run(*runs):
         with suppress(ChecksFailed):
-            run.shown = " ".join(executed("compare", runs=[str(path) for path in runs], out=str(tmp_path / "out")).shown)
+            run.shown = " ".join(
+                executed("compare", runs=[str(path) for path in runs], out=str(tmp_path / "out")).shown
+            )
         return read(tmp_path / "out" / "compare.json")
 
     return run
@@ -148,7 +153,12 @@ def test_a_single_window_cannot_be_judged(benchmark, compared):
 
 
 def test_a_machine_that_was_busy_hides_every_change_and_the_verdict_says_so(benchmark, compared):
-    busy = Check(name="the machine was quiet", status="skipped", detail="other processes took 80% of all cores' time", deciding=True)
+    busy = Check(
+        name="the machine was quiet",
+        status="skipped",
+        detail="other processes took 80% of all cores' time",
+        deciding=True,
+    )
     found = compared(benchmark(row(50)), benchmark(row(500), checks=[PASSED, busy]))
     assert found.status == "not_judged"
     assert "none of 1 speeds: the machine was busy in the later run: other processes took 80%" in found.verdict
@@ -159,7 +169,8 @@ def test_a_machine_that_was_busy_hides_every_change_and_the_verdict_says_so(benc
 def test_a_configuration_that_fails_now_is_worse_and_one_that_cannot_be_done_here_is_only_listed(benchmark, compared):
     before = benchmark(row(50), row(10, 8, "graph"))
     after = benchmark(
-        failing("out of memory"), failing(None).model_copy(update={"implementation": "graph", "unavailable": "no graphs here"})
+        failing("out of memory"),
+        failing(None).model_copy(update={"implementation": "graph", "unavailable": "no graphs here"}),
     )
     found = compared(before, after)
     assert worse(found) == ["fused at batch 8 in bfloat16"]
@@ -188,13 +199,21 @@ def test_runs_of_two_networks_are_not_judged(benchmark, compared):
 def test_an_error_beyond_rounding_and_a_notebook_that_fails_now_are_worse(benchmark, compared):
     broken = Check(name="fused agrees with the reference", status="failed", detail="off")
     found = compared(benchmark(row(50)), benchmark(row(50, relative_error=0.031), checks=[PASSED, broken]))
-    assert worse(found) == ["fused in bfloat16", "benchmark notebook"] or worse(found) == ["benchmark notebook", "fused in bfloat16"]
+    assert worse(found) == ["fused in bfloat16", "benchmark notebook"] or worse(found) == [
+        "benchmark notebook",
+        "fused in bfloat16",
+    ]
     assert not worse(compared(benchmark(row(50)), benchmark(row(50, relative_error=0.029))))
 
 
 def test_what_differs_between_the_machines_comes_first(benchmark, compared):
-    found = compared(benchmark(row(50)), benchmark(row(50), environment={"device": "Ascend910B4", "torch": "2.13.0", "LAUNCH": "1"}))
-    assert [(one.name, one.values) for one in found.differences] == [("torch", ["2.9.0", "2.13.0"]), ("LAUNCH", [None, "1"])]
+    found = compared(
+        benchmark(row(50)), benchmark(row(50), environment={"device": "Ascend910B4", "torch": "2.13.0", "LAUNCH": "1"})
+    )
+    assert [(one.name, one.values) for one in found.differences] == [
+        ("torch", ["2.9.0", "2.13.0"]),
+        ("LAUNCH", [None, "1"]),
+    ]
 
 
 def test_a_caveat_of_any_run_is_in_the_verdict(benchmark, compared):

@@ -33,11 +33,19 @@ def ivit(tmp_path):
     (package / "pretend-1.0.dist-info").mkdir(parents=True)
     (package / "pretend_device.py").write_text(CLASS)
     (package / "pretend-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: pretend\nVersion: 1.0\n")
-    (package / "pretend-1.0.dist-info" / "entry_points.txt").write_text("[ivit_helpers.devices]\npretend = pretend_device:Pretend\n")
-    environment = {**os.environ, "TQDM_DISABLE": "1", "PYTHONPATH": os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")])}
+    (package / "pretend-1.0.dist-info" / "entry_points.txt").write_text(
+        "[ivit_helpers.devices]\npretend = pretend_device:Pretend\n"
+    )
+    environment = {
+        **os.environ,
+        "TQDM_DISABLE": "1",
+        "PYTHONPATH": os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")]),
+    }
 
     def run(*words):
-        return subprocess.run([sys.executable, "-m", "ivit_helpers", *words], capture_output=True, text=True, env=environment)
+        return subprocess.run(
+            [sys.executable, "-m", "ivit_helpers", *words], capture_output=True, text=True, env=environment
+        )
 
     return run
 
@@ -48,7 +56,11 @@ def test_the_smoke_notebook_runs_on_it(ivit, model_folder, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     record = json.loads((tmp_path / "out" / "smoke.json").read_text())
     environment = record["environment"]
-    assert (environment["device"], environment["device_type"], environment["peak_tflops"]) == ("Pretend 1", "pretend", {"invented": 1.5})
+    assert (environment["device"], environment["device_type"], environment["peak_tflops"]) == (
+        "Pretend 1",
+        "pretend",
+        {"invented": 1.5},
+    )
     assert record["caveats"][0] == "Measured on a pretend card."
 
 

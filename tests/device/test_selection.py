@@ -29,7 +29,9 @@ def test_the_cpu_is_described(cpu):
 
 def test_cann_is_read_from_its_install_info(tmp_path, monkeypatch):
     (tmp_path / "aarch64-linux").mkdir()
-    (tmp_path / "aarch64-linux" / "ascend_toolkit_install.info").write_text("package_name=Ascend-cann-toolkit\nversion=8.5.1\n")
+    (tmp_path / "aarch64-linux" / "ascend_toolkit_install.info").write_text(
+        "package_name=Ascend-cann-toolkit\nversion=8.5.1\n"
+    )
     monkeypatch.setenv("ASCEND_HOME_PATH", str(tmp_path))
     assert npu.cann_version() == "8.5.1"
 

@@ -5,7 +5,7 @@ import pytest
 from ivit_helpers.device import cpu, cuda, npu, selection
 from ivit_helpers.device.several import Several, agreed, named_devices, read_devices
 from ivit_helpers.errors import InputError
-from ivit_helpers.record import AccuracyParameters, validate
+from ivit_helpers.record.parameters import AccuracyParameters, validate
 
 
 @pytest.mark.parametrize(
@@ -31,13 +31,19 @@ def test_a_count_may_come_as_a_number_from_papermill():
     assert validate(AccuracyParameters, {"devices": 8}).devices == "8"
 
 
-@pytest.mark.parametrize(("devices", "device"), [("npu:0-7", "npu:1"), ("8", "npu:1"), ("cuda:0", "npu"), ("8", "cpu"), ("cpu:2", "cuda")])
+@pytest.mark.parametrize(
+    ("devices", "device"), [("npu:0-7", "npu:1"), ("8", "npu:1"), ("cuda:0", "npu"), ("8", "cpu"), ("cpu:2", "cuda")]
+)
 def test_two_parameters_that_contradict_each_other_are_one_sentence(devices, device):
-    with pytest.raises(InputError, match=f"devices='{devices}' and device='{device}' both choose where to run: leave device out"):
+    with pytest.raises(
+        InputError, match=f"devices='{devices}' and device='{device}' both choose where to run: leave device out"
+    ):
         agreed(devices, device)
 
 
-@pytest.mark.parametrize(("devices", "device", "kind"), [("2", "npu", "npu"), ("npu:0-1", "npu", "npu"), ("2", "auto", "")])
+@pytest.mark.parametrize(
+    ("devices", "device", "kind"), [("2", "npu", "npu"), ("npu:0-1", "npu", "npu"), ("2", "auto", "")]
+)
 def test_two_parameters_that_agree_are_taken_together(devices, device, kind):
     assert agreed(devices, device) == Several(kind, (0, 1))
 
@@ -49,7 +55,9 @@ def machine(monkeypatch):
     def has(**cards: int) -> None:
         for kind in (npu.NPU, cuda.CUDA):
             count = cards.get(kind.kind, 0)
-            monkeypatch.setattr(kind, "why_absent", classmethod(lambda cls, count=count: "" if count else f"no {cls.kind} answers."))
+            monkeypatch.setattr(
+                kind, "why_absent", classmethod(lambda cls, count=count: "" if count else f"no {cls.kind} answers.")
+            )
             monkeypatch.setattr(kind, "count", classmethod(lambda cls, count=count: count))
             monkeypatch.setattr(kind, "is_installed", classmethod(lambda cls: True))
 
@@ -70,7 +78,9 @@ def test_a_count_takes_the_first_kind_that_there_is(machine):
 
 def test_more_cards_than_there_are_are_named(machine):
     machine(npu=4)
-    with pytest.raises(InputError, match="asks for 8 cards, and npu:4, npu:5, npu:6, npu:7 are not there: this machine has 4"):
+    with pytest.raises(
+        InputError, match="asks for 8 cards, and npu:4, npu:5, npu:6, npu:7 are not there: this machine has 4"
+    ):
         named_devices("npu:0-7")
     with pytest.raises(InputError, match=r"asks for 2 cards, and npu:4 is not there"):
         named_devices("npu:0,4")
@@ -78,7 +88,9 @@ def test_more_cards_than_there_are_are_named(machine):
 
 def test_a_machine_without_cards_names_the_processes_on_the_cpu(machine):
     machine()
-    with pytest.raises(InputError, match=r"devices='8' needs cards, .*no npu answers.*: devices='cpu:8' starts as many"):
+    with pytest.raises(
+        InputError, match=r"devices='8' needs cards, .*no npu answers.*: devices='cpu:8' starts as many"
+    ):
         named_devices("8")
     with pytest.raises(InputError, match=r"devices='cuda:0' cannot be used: no cuda answers"):
         named_devices("cuda:0")

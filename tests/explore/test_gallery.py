@@ -9,9 +9,10 @@ from ivit_helpers.errors import InputError
 from ivit_helpers.explore.gallery import gallery_images, gallery_of, nearest
 from ivit_helpers.explore.looking import look_at
 from ivit_helpers.explore.scores import best_answers, shortened
-from ivit_helpers.images import digits
-from ivit_helpers.record import ExploreParameters
-from ivit_helpers.weights import find, load
+from ivit_helpers.images.folders import digits
+from ivit_helpers.record.parameters import ExploreParameters
+from ivit_helpers.weights.checkpoint import find
+from ivit_helpers.weights.loading import load
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 from ivit_helpers.explore import pictures
 from ivit_helpers.explore.looking import View
 from ivit_helpers.explore.states import States
-from ivit_helpers.measure import patch_components
+from ivit_helpers.measure.figures import patch_components
 from tests.builders import SMALL
 from tests.explore.test_states import looked
 
@@ -38,7 +38,9 @@ def test_like_patches_have_like_colours_and_the_same_tokens_always_the_same():
     one, other = colours[0::2, 0], colours[1::2, 0]
     assert max(one.min() - other.max(), other.min() - one.max()) > 100, "the first component tells the two kinds apart"
     rotated = patches @ torch.linalg.qr(torch.randn(32, 32, generator=generator)).Q
-    np.testing.assert_allclose(np.asarray(patch_components(rotated, 4)).astype(int), np.asarray(patch_components(patches, 4)), atol=2)
+    np.testing.assert_allclose(
+        np.asarray(patch_components(rotated, 4)).astype(int), np.asarray(patch_components(patches, 4)), atol=2
+    )
 
 
 @pytest.mark.parametrize("shape", [(4, 2), (16, 3), (16, 64), (1, 5)])

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from ivit_helpers.card import model_card
+from ivit_helpers.card.card import model_card
 from ivit_helpers.explore.scores import bars
-from ivit_helpers.record import Answer, read
-from ivit_helpers.report import key_figures
+from ivit_helpers.record.explored import Answer
+from ivit_helpers.record.record import read
 from ivit_helpers.report.index import write_index
+from ivit_helpers.report.key_figure import key_figures
 from tests.notebook import executed
 
 pytestmark = pytest.mark.slow
@@ -22,7 +23,9 @@ def left(tmp_path_factory):
     """The folder that `ivit run` leaves of the embedded miniature."""
     folder = tmp_path_factory.mktemp("runs") / "explored"
     words = ["-pdevice=cpu", "-pdtype=float32", "-plimit=20", "-psave=true", f"--out={folder}"]
-    done = subprocess.run([sys.executable, "-m", "ivit_helpers", "run", "explore", *words], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "ivit_helpers", "run", "explore", *words], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -55,5 +58,12 @@ def test_the_index_lists_it(left):
 
 
 def test_a_bar_says_its_class_and_its_score():
-    shown = bars([Answer(name="nine", score=0.9), Answer(name="a score", score=0.1)], SimpleNamespace(head_is_trained=True), "an image")
-    assert re.findall("<title>([^<]*)", shown._repr_html_()) == ["score, %: 90\nclass: nine", "score, %: 10\nclass: a score"]
+    shown = bars(
+        [Answer(name="nine", score=0.9), Answer(name="a score", score=0.1)],
+        SimpleNamespace(head_is_trained=True),
+        "an image",
+    )
+    assert re.findall("<title>([^<]*)", shown._repr_html_()) == [
+        "score, %: 90\nclass: nine",
+        "score, %: 10\nclass: a score",
+    ]

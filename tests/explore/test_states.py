@@ -10,9 +10,9 @@ from PIL import Image
 from ivit_helpers.errors import InputError
 from ivit_helpers.explore.looking import View, look_at, place_of, view_of
 from ivit_helpers.explore.states import States
-from ivit_helpers.images import ImageTransform
+from ivit_helpers.images.transform import ImageTransform
 from ivit_helpers.model.network import InternViT
-from ivit_helpers.record import ExploreParameters
+from ivit_helpers.record.parameters import ExploreParameters
 from tests.builders import FUSED, SMALL, randomised
 
 
@@ -94,7 +94,9 @@ def test_a_device_that_cannot_compute_it_is_one_sentence(states, small_network):
         raise RuntimeError("no kernel\nfor this")
 
     small_network.encoder.layers[1].register_forward_hook(refuse)
-    with pytest.raises(InputError, match="The forward pass fails on this device: RuntimeError: no kernel; the smoke notebook looks"):
+    with pytest.raises(
+        InputError, match="The forward pass fails on this device: RuntimeError: no kernel; the smoke notebook looks"
+    ):
         states.after(looked(), 3)
 
 

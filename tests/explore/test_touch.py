@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ivit_helpers import explore, weights
-from ivit_helpers.device import select
-from ivit_helpers.record import ExploreParameters, start
+from ivit_helpers.device.selection import select
+from ivit_helpers.explore import questions
+from ivit_helpers.record.parameters import ExploreParameters
+from ivit_helpers.record.run import start
+from ivit_helpers.weights import checkpoint, loading
 from tests.notebook import executed
 
 DAY = datetime(2026, 1, 2, tzinfo=timezone.utc)
@@ -33,14 +35,14 @@ def html(widget):
 def desk(model_folder, tmp_path):
     run = start(ExploreParameters(model=str(model_folder), device="cpu", out=str(tmp_path / "run"), limit=5))
     device = select("cpu")
-    loaded = weights.load(weights.find(str(model_folder)), device, device.dtype("float32"))
-    explore.begin(run, loaded)
-    return explore.look(run, loaded)
+    loaded = loading.load(checkpoint.find(str(model_folder)), device, device.dtype("float32"))
+    questions.begin(run, loaded)
+    return questions.look(run, loaded)
 
 
 @pytest.fixture
 def panel(desk):
-    return explore.blocks(desk).widget
+    return questions.blocks(desk).widget
 
 
 def test_a_slider_a_head_and_a_patch_change_the_pictures(desk, panel):
@@ -67,7 +69,7 @@ def test_a_click_on_a_patch_moves_the_sliders_and_back(desk, panel):
 
 
 def test_a_cell_that_runs_again_replaces_its_widgets(desk):
-    first, second = (explore.blocks(desk).widget for _ in range(2))
+    first, second = (questions.blocks(desk).widget for _ in range(2))
     before = html(first)
     described(second, ipywidgets.IntSlider, "block").value = 1
     assert html(first) == before
@@ -75,7 +77,9 @@ def test_a_cell_that_runs_again_replaces_its_widgets(desk):
 
 
 def uploaded(name, content):
-    return ({"name": name, "type": "image/png", "size": len(content), "content": memoryview(content), "last_modified": DAY},)
+    return (
+        {"name": name, "type": "image/png", "size": len(content), "content": memoryview(content), "last_modified": DAY},
+    )
 
 
 def png(seed=0):
@@ -85,7 +89,7 @@ def png(seed=0):
 
 
 def test_everything_follows_an_image_that_is_uploaded_or_chosen(desk, panel):
-    others = [explore.answers(desk).widget, explore.neighbours(desk).widget]
+    others = [questions.answers(desk).widget, questions.neighbours(desk).widget]
     before = [html(one) for one in others]
     [upload] = inside(panel, ipywidgets.FileUpload)
     upload.set_trait("value", uploaded("mine.png", png()))
@@ -95,7 +99,9 @@ def test_everything_follows_an_image_that_is_uploaded_or_chosen(desk, panel):
     images = described(panel, ipywidgets.Dropdown, "image")
     assert images.value == "mine.png"
     images.value = images.options[0]
-    assert [html(one).split("plot")[0] for one in others] == [one.split("plot")[0] for one in before], "back to the first image"
+    assert [html(one).split("plot")[0] for one in others] == [one.split("plot")[0] for one in before], (
+        "back to the first image"
+    )
 
 
 def test_a_wrong_image_is_one_sentence_and_the_pictures_stay(desk, panel, tmp_path):
@@ -114,7 +120,7 @@ def test_a_wrong_image_is_one_sentence_and_the_pictures_stay(desk, panel, tmp_pa
 
 
 def test_another_image_is_compared_with_the_other_side_when_the_button_is_pressed(desk, panel):
-    sides, where = explore.two_sides(desk).widget, explore.where(desk).widget
+    sides, where = questions.two_sides(desk).widget, questions.where(desk).widget
     [button] = inside(sides, ipywidgets.Button)
     assert button.disabled
     [upload] = inside(panel, ipywidgets.FileUpload)
@@ -139,7 +145,7 @@ def test_a_device_that_fails_while_something_is_chosen_is_one_sentence(desk, pan
 
 
 def test_in_jupyterlab_a_widget_is_shown_and_on_the_page_what_the_parameters_name(desk):
-    touched = explore.blocks(desk)
+    touched = questions.blocks(desk)
     bundle = touched._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     described(touched.widget, ipywidgets.IntSlider, "block").value = 1
@@ -152,5 +158,5 @@ def test_a_page_of_ivit_run_has_no_widgets(model_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("IVIT_RENDERED_LATER", "1")
     done = executed("explore", model=str(model_folder), device="cpu", dtype="float32", limit=3, out=str(tmp_path))
     assert done.run.record.batch
-    assert not hasattr(explore.blocks(done.desk), "widget")
+    assert not hasattr(questions.blocks(done.desk), "widget")
     assert any("From block to block" in one for one in done.shown)

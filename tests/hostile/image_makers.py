@@ -20,7 +20,12 @@ def encoded(colour: str = "red", kind: str = "PNG") -> bytes:
 
 def random_model(**given: Any) -> dict[str, Any]:
     """A small network of random weights, whose classes are called class 0 to class 999."""
-    return {"model": "random:tiny-224", "batch_size": 4, "workers": 0, **{name: str(value) for name, value in given.items()}}
+    return {
+        "model": "random:tiny-224",
+        "batch_size": 4,
+        "workers": 0,
+        **{name: str(value) for name, value in given.items()},
+    }
 
 
 def class_folder(folder: Path, name: str = "class 1") -> Path:
@@ -131,9 +136,19 @@ def repeated(content: bytes, name: str, rows: int = 300) -> Callable[[Path], Map
         import pyarrow
         from pyarrow import parquet
 
-        once = [pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * rows, pyarrow.int32()), [value]) for value in (content, name)]
-        table = pyarrow.table({"image": pyarrow.StructArray.from_arrays(once, ["bytes", "path"]), "label": ["class 1"] * rows})
-        options = {"compression": "zstd", "dictionary_pagesize_limit": 2**24, "write_statistics": False, "store_schema": False}
+        once = [
+            pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * rows, pyarrow.int32()), [value])
+            for value in (content, name)
+        ]
+        table = pyarrow.table(
+            {"image": pyarrow.StructArray.from_arrays(once, ["bytes", "path"]), "label": ["class 1"] * rows}
+        )
+        options = {
+            "compression": "zstd",
+            "dictionary_pagesize_limit": 2**24,
+            "write_statistics": False,
+            "store_schema": False,
+        }
         parquet.write_table(table, folder / "set.parquet", **options)
         assert (folder / "set.parquet").stat().st_size < 3_000
         return random_model(data=folder / "set.parquet")

@@ -166,7 +166,10 @@ def huge_header(folder: Path) -> dict[str, Any]:
 
 
 def chained_headers() -> bytes:
-    return b"".join(header("pax", 512, tarfile.XHDTYPE) + b"11 path=ab\n".ljust(512, b"\0") for _ in range(3000)) + packed()
+    return (
+        b"".join(header("pax", 512, tarfile.XHDTYPE) + b"11 path=ab\n".ljust(512, b"\0") for _ in range(3000))
+        + packed()
+    )
 
 
 def long_name() -> bytes:

@@ -26,7 +26,9 @@ def at(name: str, make: Callable[[Path], object], **parameters: Any) -> Callable
     def made(folder: Path) -> Made:
         place = folder / "place"
         make(place)
-        return {"device": "cpu", name: place} | {key: str(value).replace("{}", str(place)) for key, value in parameters.items()}
+        return {"device": "cpu", name: place} | {
+            key: str(value).replace("{}", str(place)) for key, value in parameters.items()
+        }
 
     return made
 
@@ -62,7 +64,12 @@ def bomb(place: Path) -> None:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
-    place.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10**6))) + chunk(b"IEND", b""))
+    place.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(10**6)))
+        + chunk(b"IEND", b"")
+    )
 
 
 COLUMNS = "id,label,outcome,pixels,class1,score1,margin,run"
@@ -74,7 +81,14 @@ def run_left(**changes: Any) -> Callable[[Path], object]:
     def make(place: Path) -> None:
         place.mkdir()
         (place / "accuracy_predictions.csv").write_text(f"{COLUMNS}\na,1,scored,0,1,.5,1,f00d\n")
-        record = {"schema": 2, "id": "f00d", "notebook": "accuracy", "started": "2026-01-01T00:00:00+00:00", "concluded": True, **changes}
+        record = {
+            "schema": 2,
+            "id": "f00d",
+            "notebook": "accuracy",
+            "started": "2026-01-01T00:00:00+00:00",
+            "concluded": True,
+            **changes,
+        }
         (place / "accuracy.json").write_text(json.dumps(record))
 
     return make
@@ -103,18 +117,38 @@ def reference_table_is(content: bytes) -> Callable[[Path], object]:
 
 
 BELOW_A_FILE = [
-    Case("an output folder below a file", at("image_path", text(), out="{}/run"), "cannot be made, because .* is not a folder", "smoke"),
-    Case("an output folder below a pipe", at("image_path", os.mkfifo, out="{}/run"), "cannot be made, because .* is not a folder", "smoke"),
+    Case(
+        "an output folder below a file",
+        at("image_path", text(), out="{}/run"),
+        "cannot be made, because .* is not a folder",
+        "smoke",
+    ),
+    Case(
+        "an output folder below a pipe",
+        at("image_path", os.mkfifo, out="{}/run"),
+        "cannot be made, because .* is not a folder",
+        "smoke",
+    ),
 ]
 OUTPUT = [
     Case("a file in place of the output folder", at("out", text()), "is a file: give another folder", "smoke"),
     Case("a pipe in place of the output folder", at("out", os.mkfifo), "is a file: give another folder", "smoke"),
     Case("a socket in place of the output folder", at("out", socket_at), "is a file: give another folder", "smoke"),
     Case("a device in place of the output folder", given(out="/dev/full"), "is a file: give another folder", "smoke"),
-    Case("an output folder in a loop of links", at("out", loop), "not a path of this machine|cannot be|is a file", "smoke"),
+    Case(
+        "an output folder in a loop of links",
+        at("out", loop),
+        "not a path of this machine|cannot be|is a file",
+        "smoke",
+    ),
     Case("an output folder in /proc", given(out="/proc/run"), "cannot be written", "smoke"),
     Case("an output folder with a name of 300 characters", given(out="/tmp/" + "n" * 300), "name too long", "smoke"),
-    Case("an output folder of an unknown user", given(out="~nobody-of-this-name/run"), "is not a path of this machine", "smoke"),
+    Case(
+        "an output folder of an unknown user",
+        given(out="~nobody-of-this-name/run"),
+        "is not a path of this machine",
+        "smoke",
+    ),
     *BELOW_A_FILE,
 ]
 VALUES = [
@@ -123,7 +157,9 @@ VALUES = [
     Case("a negative number", given(batch_size=-1), "Allowed: images in the synthetic batch", "smoke"),
     Case("a number beyond all floats", given(batch_size="1e999"), "Allowed: images in the synthetic batch", "smoke"),
     Case("a number of 6,000 digits", given(batch_size="9" * 6000), "Allowed: images in the synthetic batch", "smoke"),
-    Case("100,000 opening brackets", given(batch_size="[" * 100_000), "Allowed: images in the synthetic batch", "smoke"),
+    Case(
+        "100,000 opening brackets", given(batch_size="[" * 100_000), "Allowed: images in the synthetic batch", "smoke"
+    ),
     Case("a whole number with a fraction", given(batch_size=8.5), "Allowed: images in the synthetic batch", "smoke"),
     Case("true in place of a number", given(batch_size="true"), "Allowed: images in the synthetic batch", "smoke"),
     Case("an empty list of batch sizes", given(batch_sizes="[]"), "Allowed: batch sizes to sweep", "benchmark"),
@@ -146,8 +182,19 @@ PICTURES = [
     Case("an empty file in place of a picture", at("image_path", text("")), "cannot be read as an image", "smoke"),
     Case("half a picture", at("image_path", half_a_picture), "cannot be read as an image", "smoke"),
     Case("a picture in a loop of links", at("image_path", loop), "does not exist|cannot be read as an image", "smoke"),
-    Case("a picture that unpacks to 3.6 GB", at("image_path", bomb), "cannot be read as an image .*decompression bomb", "smoke"),
-    Case("a picture of 1 x 60,000 pixels", at("image_path", picture((1, 60_000))), "too narrow", "smoke", ends="incomplete"),
+    Case(
+        "a picture that unpacks to 3.6 GB",
+        at("image_path", bomb),
+        "cannot be read as an image .*decompression bomb",
+        "smoke",
+    ),
+    Case(
+        "a picture of 1 x 60,000 pixels",
+        at("image_path", picture((1, 60_000))),
+        "too narrow",
+        "smoke",
+        ends="incomplete",
+    ),
 ]
 REFERENCES = [
     Case("a reference that is not there", given(reference="/no/such/run"), "there is no file", "accuracy"),
@@ -181,7 +228,14 @@ def forged_states(place: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    origin = {"image": "<b>mine</b>", "checksum": "0", "model": "m", "device": "d", "dtype": "float32", "peer_errors": None}
+    origin = {
+        "image": "<b>mine</b>",
+        "checksum": "0",
+        "model": "m",
+        "device": "d",
+        "dtype": "float32",
+        "peer_errors": None,
+    }
     save_file({f"after.{block:03d}": torch.zeros(257, 128) for block in range(5)}, place, {"ivit": json.dumps(origin)})
 
 
@@ -192,12 +246,19 @@ EXPLORED = [
     Case("another run's states that are not there", given(other="/no/such/file"), "does not exist", "explore"),
     Case("noise in place of another run's states", states(b"\1\2\3" * 1000), "has a header of", "explore"),
     Case("states with a header of 4 EiB", states((2**62).to_bytes(8, "little") + b"{}"), "has a header of", "explore"),
-    Case("states that are cut off", states((100).to_bytes(8, "little") + b'{"after.000"'), "holds no states of a run", "explore"),
+    Case(
+        "states that are cut off",
+        states((100).to_bytes(8, "little") + b'{"after.000"'),
+        "holds no states of a run",
+        "explore",
+    ),
     Case("states of another image", at("other", forged_states), "is of the image", "explore", "incomplete"),
     Case("a pipe in place of a gallery", at("gallery", os.mkfifo), "There is no folder", "explore"),
     Case("an empty gallery", at("gallery", Path.mkdir), "There are no images in", "explore"),
     Case("a gallery below a path with a NUL", given(gallery="a\0b"), "There is no folder|cannot be a path", "explore"),
-    Case("a block that the network does not have", given(block=5), "block=5 is not in this network: it has 4", "explore"),
+    Case(
+        "a block that the network does not have", given(block=5), "block=5 is not in this network: it has 4", "explore"
+    ),
     Case("a patch of a thousand digits", given(patch="9" * 1000), "is not in this network|Allowed", "explore"),
     Case("a pipe in place of an image to look at", at("image_path", os.mkfifo), "is not a file", "explore"),
 ]

@@ -55,7 +55,9 @@ def run(case: Case, folder: Path) -> dict[str, Any]:
     said = io.StringIO()
     with redirect_stdout(said), redirect_stderr(said):
         try:
-            given = {name: str(value) if isinstance(value, Path) else value for name, value in case.make(folder).items()}
+            given = {
+                name: str(value) if isinstance(value, Path) else value for name, value in case.make(folder).items()
+            }
             found = (refused if case.ends == "refused" else answered)(case, given, folder)
         except BaseException:
             found = {"traceback": traceback.format_exc()}
@@ -64,7 +66,11 @@ def run(case: Case, folder: Path) -> dict[str, Any]:
 
 def limited(case: Case) -> None:
     """Bound what this process may allocate and compute from here on."""
-    data = next(int(line.split()[1]) * 1024 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData"))
+    data = next(
+        int(line.split()[1]) * 1024
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmData")
+    )
     most = data + int(case.gib * GIB)
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     resource.setrlimit(resource.RLIMIT_CPU, (int(case.seconds), int(case.seconds) + 1))
@@ -84,7 +90,9 @@ def job(case: Case, folder: Path, report: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # pyarrow's own allocator reserves 1 GiB ahead, which no case may
+    os.environ["ARROW_DEFAULT_MEMORY_POOL"] = (
+        "system"  # pyarrow's own allocator reserves 1 GiB ahead, which no case may
+    )
     for name in (
         "ivit_helpers.smoke",
         "ivit_helpers.benchmark",

@@ -5,7 +5,11 @@ from pathlib import Path
 from tests.hostile import images, paths, weights
 from tests.hostile.case import Case
 
-SECTIONS = {"Paths, values, references": paths.CASES, "Weights and configurations": weights.CASES, "Images and labels": images.CASES}
+SECTIONS = {
+    "Paths, values, references": paths.CASES,
+    "Weights and configurations": weights.CASES,
+    "Images and labels": images.CASES,
+}
 DOCUMENT = Path(__file__).parents[2] / "docs" / "trust.md"
 CASES = [case for cases in SECTIONS.values() for case in cases]
 ENDS = {
@@ -23,5 +27,8 @@ def _line(case: Case) -> str:
 
 def as_markdown() -> str:
     """The cases as docs/trust.md lists them."""
-    parts = [f"### {title}\n\n| given | ends |\n|---|---|\n" + "\n".join(map(_line, cases)) for title, cases in SECTIONS.items()]
+    parts = [
+        f"### {title}\n\n| given | ends |\n|---|---|\n" + "\n".join(map(_line, cases))
+        for title, cases in SECTIONS.items()
+    ]
     return "\n\n".join(parts)

@@ -48,7 +48,9 @@ def changed(content, places):
 @examples(150)
 @given(
     content=st.one_of(
-        st.binary(max_size=200), st.text(max_size=200).map(str.encode), st.from_regex(rb"(\w+ \w+\r?\n){1,4}", fullmatch=True)
+        st.binary(max_size=200),
+        st.text(max_size=200).map(str.encode),
+        st.from_regex(rb"(\w+ \w+\r?\n){1,4}", fullmatch=True),
     )
 )
 def test_any_label_file_labels_images_or_is_refused(place, content):
@@ -146,7 +148,9 @@ def good_image(kind):
 @given(kind=st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"]), data=st.data())
 def test_any_damaged_image_gives_pixels_or_a_reason(place, kind, data):
     content = changed(good_image(kind), data.draw(changes(len(good_image(kind)))))
-    (place / "a.png").write_bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content)
+    (place / "a.png").write_bytes(
+        content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content
+    )
     found = Decoder(LabelledImages("set", [place / "a.png"], [None], []), ImageTransform(8, 8))(0)
     assert (found.crop is None) == bool(found.fault)
     assert (found.fault == "") == (found.reason == "")

@@ -8,17 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from ivit_helpers.record import read
+from ivit_helpers.record.record import read
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["-p", "device=cpu", "-p", "dtype=float32", "-p", "batch_size=2", "-p", "limit=6", "-p", "bad_limit=0"]
 
 
 def may_mount():
-    return bool(shutil.which("unshare")) and subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
+    return (
+        bool(shutil.which("unshare"))
+        and subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
+    )
 
 
-needs_mounts = pytest.mark.skipif(not may_mount(), reason="this machine lets nobody mount a disk of their own (unshare -rm)")
+needs_mounts = pytest.mark.skipif(
+    not may_mount(), reason="this machine lets nobody mount a disk of their own (unshare -rm)"
+)
 
 
 def ivit(*words, mount="true", **environment):
@@ -33,7 +38,9 @@ def ivit(*words, mount="true", **environment):
 
 @needs_mounts
 def test_a_full_disk_is_reported_before_anything_starts(tmp_path):
-    done = ivit("run", "smoke", *QUICK[:4], "--out", tmp_path / "run", mount=f"mount -t tmpfs -o size=64k none {tmp_path}")
+    done = ivit(
+        "run", "smoke", *QUICK[:4], "--out", tmp_path / "run", mount=f"mount -t tmpfs -o size=64k none {tmp_path}"
+    )
     assert done.returncode == 2
     assert b"cannot be written" in done.stderr or b"of free space" in done.stderr
     assert b"Traceback" not in done.stderr
@@ -41,7 +48,9 @@ def test_a_full_disk_is_reported_before_anything_starts(tmp_path):
 
 @needs_mounts
 def test_a_disk_with_little_room_is_reported_with_its_size(tmp_path):
-    done = ivit("run", "smoke", *QUICK[:4], "--out", tmp_path / "run", mount=f"mount -t tmpfs -o size=8m none {tmp_path}")
+    done = ivit(
+        "run", "smoke", *QUICK[:4], "--out", tmp_path / "run", mount=f"mount -t tmpfs -o size=8m none {tmp_path}"
+    )
     assert done.returncode == 2
     assert b"MiB of free space and a run may need 64" in done.stderr
 
@@ -65,7 +74,11 @@ def test_a_terminal_that_knows_ascii_only_gets_its_summary(tmp_path):
 
 @needs_mounts
 @pytest.mark.parametrize(
-    "mount", ["mount -t tmpfs -o ro none /dev/shm", "mount -t tmpfs -o size=4k none /dev/shm && head -c 4096 /dev/zero > /dev/shm/x"]
+    "mount",
+    [
+        "mount -t tmpfs -o ro none /dev/shm",
+        "mount -t tmpfs -o size=4k none /dev/shm && head -c 4096 /dev/zero > /dev/shm/x",
+    ],
 )
 def test_shared_memory_that_cannot_be_used_is_named_with_the_way_without_it(tmp_path, mount):
     done = ivit("run", "accuracy", *QUICK, "-p", "workers=2", "--out", tmp_path / "run", mount=mount)
@@ -78,13 +91,18 @@ def test_shared_memory_that_cannot_be_used_is_named_with_the_way_without_it(tmp_
 @needs_mounts
 def test_without_shared_memory_images_are_decoded_in_the_own_process(tmp_path):
     code = (
-        "from ivit_helpers.images import ImageTransform, batches, digits, decoding\n"
+        "from ivit_helpers.images import decoding\nfrom ivit_helpers.images.decoding import batches\n"
+        "from ivit_helpers.images.folders import digits\n"
+        "from ivit_helpers.images.transform import ImageTransform\n"
         "decoding.WORTHWHILE_SECONDS = 0\n"
         "print(sum(len(batch.images) for batch in batches(digits().drawn(20, 0), ImageTransform(56, 56), 8)))"
     )
     line = 'mount -t tmpfs -o ro none /dev/shm && exec "$@"'
     done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", line, "sh", sys.executable, "-c", code], capture_output=True, cwd=ROOT, check=False
+        ["unshare", "-rm", "sh", "-c", line, "sh", sys.executable, "-c", code],
+        capture_output=True,
+        cwd=ROOT,
+        check=False,
     )
     assert (done.returncode, done.stdout) == (0, b"20\n"), done.stderr
 

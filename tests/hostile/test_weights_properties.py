@@ -10,14 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from ivit_helpers import weights
 from ivit_helpers.errors import InputError
 from ivit_helpers.paths import DATA
+from ivit_helpers.weights import checkpoint, head
 from ivit_helpers.weights.pickles import read_state_dict
 
 TINY = DATA / "tiny-internvit"
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from([0, 1, 14, 224, 10**9, -1, 1e-6]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from([0, 1, 14, 224, 10**9, -1, 1e-6]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=6,
 )
@@ -52,14 +57,27 @@ def answered_or_refused(*ask):
 
 
 def looked_at(model, head=""):
-    return answered_or_refused(lambda: weights.check(str(model), str(head)), lambda: weights.find(str(model), str(head)))
+    return answered_or_refused(
+        lambda: checkpoint.check(str(model), str(head)), lambda: checkpoint.find(str(model), str(head))
+    )
 
 
 @st.composite
 def near(draw, name):
     """The miniature's JSON file with some of its values replaced, left out or added."""
     content = json.loads((TINY / name).read_text())
-    known = sorted({*content, "norm_type", "do_rescale", "rescale_factor", "vision_config", "pretrained_cfg", "architecture", "weight_map"})
+    known = sorted(
+        {
+            *content,
+            "norm_type",
+            "do_rescale",
+            "rescale_factor",
+            "vision_config",
+            "pretrained_cfg",
+            "architecture",
+            "weight_map",
+        }
+    )
     changes = draw(st.dictionaries(st.sampled_from(known) | st.text(max_size=5), JSON, min_size=1, max_size=3))
     without = draw(st.sets(st.sampled_from(sorted(content)), max_size=1))
     return {key: value for key, value in (content | changes).items() if key not in without}
@@ -104,7 +122,10 @@ def test_any_preprocessor_config(folder, content):
 
 
 @ANY_JSON
-@given(content=near("config.json"), processor=JSON | st.dictionaries(st.sampled_from(["crop_pct", "interpolation", "mean", "std"]), JSON))
+@given(
+    content=near("config.json"),
+    processor=JSON | st.dictionaries(st.sampled_from(["crop_pct", "interpolation", "mean", "std"]), JSON),
+)
 def test_any_config_of_timm(folder, content, processor):
     (folder / "preprocessor_config.json").rename(folder / "aside")
     try:
@@ -114,7 +135,10 @@ def test_any_config_of_timm(folder, content, processor):
 
 
 @ANY_JSON
-@given(where=JSON | st.dictionaries(st.text(max_size=5), st.text(max_size=5) | st.sampled_from(["..", ".", "x.bin", "/", "a/b.bin"])))
+@given(
+    where=JSON
+    | st.dictionaries(st.text(max_size=5), st.text(max_size=5) | st.sampled_from(["..", ".", "x.bin", "/", "a/b.bin"]))
+)
 def test_any_index(folder, where):
     assert with_file(folder, "pytorch_model.bin.index.json", json.dumps({"weight_map": where}).encode())
 
@@ -133,7 +157,7 @@ def test_any_bytes_of_an_archive(folder, small, data):
     (folder / "x.pth").write_bytes(data.draw(mutated((folder / "sound.pth").read_bytes())))
     looked_at(folder / "x.pth")
     looked_at("tiny", folder / "x.pth")
-    answered_or_refused(lambda: weights.head_classes(folder / "x.pth"))
+    answered_or_refused(lambda: head.head_classes(folder / "x.pth"))
 
 
 @ANY_BYTES
@@ -155,4 +179,4 @@ def test_any_bytes_of_safetensors(folder, small, data):
     (folder / "x.safetensors").write_bytes(data.draw(mutated((folder / "sound.safetensors").read_bytes())))
     looked_at(folder / "x.safetensors")
     looked_at("tiny", folder / "x.safetensors")
-    answered_or_refused(lambda: weights.head_classes(folder / "x.safetensors"))
+    answered_or_refused(lambda: head.head_classes(folder / "x.safetensors"))

@@ -82,7 +82,9 @@ def unreadable(path: Path) -> None:
     path.write_text("{}")
     path.chmod(0)
     libc = ctypes.CDLL(None)
-    libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())  # capabilities(7): version 3, this process, none left
+    libc.capset(
+        (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    )  # capabilities(7): version 3, this process, none left
 
 
 def link_to(target: str) -> Callable[[Path], None]:
@@ -128,7 +130,11 @@ def called(name: str, *arguments: bytes) -> bytes:
 
 
 def tensor(
-    shape: tuple[int, ...] = (2,), stride: tuple[int, ...] = (1,), offset: int = 0, kind: str = "torch.FloatStorage", count: int = 2
+    shape: tuple[int, ...] = (2,),
+    stride: tuple[int, ...] = (1,),
+    offset: int = 0,
+    kind: str = "torch.FloatStorage",
+    count: int = 2,
 ) -> bytes:
     storage = together(text("storage"), named(kind), text("0"), text("cpu"), number(count)) + b"Q"
     sides, steps = (together(*map(number, numbers)) for numbers in (shape, stride))
@@ -141,7 +147,11 @@ def state_dict(value: bytes, name: bytes | None = None) -> bytes:
 
 
 def archive(
-    content: bytes | Callable[[], bytes], packed: int = zipfile.ZIP_STORED, twice: bool = False, inside: str = "", **records: bytes
+    content: bytes | Callable[[], bytes],
+    packed: int = zipfile.ZIP_STORED,
+    twice: bool = False,
+    inside: str = "",
+    **records: bytes,
 ) -> Callable[[Path], None]:
     """An archive as torch.save writes it, of this pickle and one storage of 8 bytes."""
 
@@ -275,35 +285,81 @@ CASES = [
         with_file("config.json", lambda path: path.write_text('{"a": [' + "[]," * 300_000 + "[]]}")),
         "has no hidden_size",
     ),
-    smoke("a config.json with a byte order mark", with_file("config.json", b"\xef\xbb\xbf{}"), "not JSON .Unexpected UTF-8 BOM"),
+    smoke(
+        "a config.json with a byte order mark",
+        with_file("config.json", b"\xef\xbb\xbf{}"),
+        "not JSON .Unexpected UTF-8 BOM",
+    ),
     smoke("a config.json in UTF-16", with_file("config.json", "{}".encode("utf-16")), "not JSON .'utf-8' codec"),
-    smoke("a config.json with bytes that are not UTF-8", with_file("config.json", b'{"a": "\xff"}'), "not JSON .'utf-8' codec"),
-    smoke("a config.json with a NUL byte", with_file("config.json", b'{"a": "\x00"}'), "not JSON .Invalid control character"),
+    smoke(
+        "a config.json with bytes that are not UTF-8",
+        with_file("config.json", b'{"a": "\xff"}'),
+        "not JSON .'utf-8' codec",
+    ),
+    smoke(
+        "a config.json with a NUL byte",
+        with_file("config.json", b'{"a": "\x00"}'),
+        "not JSON .Invalid control character",
+    ),
     smoke(
         "a key twice in config.json",
         with_text("config.json", '"patch_size": 14', '"patch_size": 14, "patch_size": 28'),
         "'patch_size' is written twice",
     ),
-    smoke("a number of 10,000 digits in config.json", with_text("config.json", "512", "9" * 10_000), "not JSON .Exceeds the limit"),
+    smoke(
+        "a number of 10,000 digits in config.json",
+        with_text("config.json", "512", "9" * 10_000),
+        "not JSON .Exceeds the limit",
+    ),
     smoke("NaN in config.json", with_text("config.json", "1e-06", "NaN"), "'NaN' is not a finite number"),
     smoke("1e400 in config.json", with_text("config.json", "1e-06", "1e400"), "'1e400' is not a finite number"),
     # files that are no files
     smoke("a config.json that is a folder", with_file("config.json", Path.mkdir), "config.json is a folder"),
     smoke("a config.json that is a pipe", with_file("config.json", os.mkfifo), "config.json is a pipe"),
     smoke("a config.json that is a socket", with_file("config.json", socket), "config.json is a socket"),
-    smoke("a config.json that is a link to /dev/zero", with_file("config.json", link_to("/dev/zero")), "config.json is a device"),
-    smoke("a config.json that is a link to nothing", with_file("config.json", link_to("nothing")), "is a link to a file that is not there"),
-    smoke("a config.json that is a link to itself", with_file("config.json", link_to("config.json")), "Too many levels of symbolic links"),
-    smoke("a config.json that may not be read", with_file("config.json", unreadable), "config.json cannot be opened .Permission denied"),
     smoke(
-        "a preprocessor_config.json that is a link to nothing", with_file(PROCESSOR, link_to("nothing")), "is a link to a file that is not"
+        "a config.json that is a link to /dev/zero",
+        with_file("config.json", link_to("/dev/zero")),
+        "config.json is a device",
     ),
-    smoke("a preprocessor_config.json that is a pipe", with_file(PROCESSOR, os.mkfifo), "preprocessor_config.json is a pipe"),
+    smoke(
+        "a config.json that is a link to nothing",
+        with_file("config.json", link_to("nothing")),
+        "is a link to a file that is not there",
+    ),
+    smoke(
+        "a config.json that is a link to itself",
+        with_file("config.json", link_to("config.json")),
+        "Too many levels of symbolic links",
+    ),
+    smoke(
+        "a config.json that may not be read",
+        with_file("config.json", unreadable),
+        "config.json cannot be opened .Permission denied",
+    ),
+    smoke(
+        "a preprocessor_config.json that is a link to nothing",
+        with_file(PROCESSOR, link_to("nothing")),
+        "is a link to a file that is not",
+    ),
+    smoke(
+        "a preprocessor_config.json that is a pipe",
+        with_file(PROCESSOR, os.mkfifo),
+        "preprocessor_config.json is a pipe",
+    ),
     smoke("a weights index that is a pipe", with_file(INDEX, os.mkfifo), "index.json is a pipe"),
     smoke("a weights file that is a pipe", with_file(FIRST, os.mkfifo), f"{FIRST} is a pipe"),
     smoke("a weights file that is a folder", with_file(FIRST, Path.mkdir), f"{FIRST} is a folder"),
-    smoke("a weights file that is a link to /dev/urandom", with_file(FIRST, link_to("/dev/urandom")), f"{FIRST} is a device"),
-    smoke("a weights file that may not be read", with_file(FIRST, unreadable), f"{FIRST} cannot be opened .Permission denied"),
+    smoke(
+        "a weights file that is a link to /dev/urandom",
+        with_file(FIRST, link_to("/dev/urandom")),
+        f"{FIRST} is a device",
+    ),
+    smoke(
+        "a weights file that may not be read",
+        with_file(FIRST, unreadable),
+        f"{FIRST} cannot be opened .Permission denied",
+    ),
     smoke("a weights file of one terabyte of zeros (sparse)", with_file(FIRST, sparse), "cannot be read as weights"),
     # values that are not computed
     smoke("a million layers", config(num_hidden_layers=10**6), "num_hidden_layers is 1000000, and it may be 1 to 256"),
@@ -315,42 +371,104 @@ CASES = [
     smoke("a list of layers", config(num_hidden_layers=[4]), r"num_hidden_layers is \[4\], where a value such as 48"),
     smoke("0 heads", config(num_attention_heads=0), "num_attention_heads is 0, where a value such as 25"),
     smoke("-4 layers", config(num_hidden_layers=-4), "num_hidden_layers is -4, where a value such as 48"),
-    smoke("7 heads for a width of 128", config(num_attention_heads=7), "hidden_size 128 does not divide into 7 attention heads"),
-    smoke("images of 225 pixels in patches of 14", config(image_size=225), "image_size 225 is not a multiple of patch_size 14"),
-    smoke("images of one million pixels a side", config(image_size=14 * 10**5), "image_size is 1400000, and it may be 1 to 2048"),
+    smoke(
+        "7 heads for a width of 128",
+        config(num_attention_heads=7),
+        "hidden_size 128 does not divide into 7 attention heads",
+    ),
+    smoke(
+        "images of 225 pixels in patches of 14",
+        config(image_size=225),
+        "image_size 225 is not a multiple of patch_size 14",
+    ),
+    smoke(
+        "images of one million pixels a side",
+        config(image_size=14 * 10**5),
+        "image_size is 1400000, and it may be 1 to 2048",
+    ),
     smoke("images of four channels", config(num_channels=4), "num_channels is 4, and it may be 3 to 3"),
     smoke("an epsilon of 0", config(layer_norm_eps=0), "layer_norm_eps is 0, where a value such as 1e-06"),
     smoke("an epsilon of 1", config(layer_norm_eps=1), "layer_norm_eps is 1, and it may be 1e-12 to 0.001"),
     smoke("an unknown norm", config(norm_type="batch_norm"), "norm_type 'batch_norm' is not known"),
-    smoke("another activation", config(hidden_act="relu"), "hidden_act is 'relu', and this network computes 'gelu' only"),
+    smoke(
+        "another activation", config(hidden_act="relu"), "hidden_act is 'relu', and this network computes 'gelu' only"
+    ),
     smoke("qkv_bias in quotation marks", config(qkv_bias="false"), "qkv_bias is 'false', where a value such as False"),
-    smoke("a qk_normalization of null", config(qk_normalization=None), "qk_normalization is None, where a value such as True"),
-    smoke("a chat model's config without its vision_config", config(vision_config=3, hidden_size=[[[1]]]), "hidden_size is"),
+    smoke(
+        "a qk_normalization of null",
+        config(qk_normalization=None),
+        "qk_normalization is None, where a value such as True",
+    ),
+    smoke(
+        "a chat model's config without its vision_config",
+        config(vision_config=3, hidden_size=[[[1]]]),
+        "hidden_size is",
+    ),
     # preprocessing
     smoke("do_normalize is false", processor(do_normalize=False), "do_normalize is False, and only true is computed"),
     smoke("do_resize is false", processor(do_resize=False), "do_resize is False, and only true is computed"),
-    smoke("do_center_crop is false", processor(do_center_crop=False), "do_center_crop is False, and only true is computed"),
+    smoke(
+        "do_center_crop is false", processor(do_center_crop=False), "do_center_crop is False, and only true is computed"
+    ),
     smoke("do_rescale is false", processor(do_rescale=False), "do_rescale is False, and only true is computed"),
     smoke("images are padded (do_pad)", processor(do_pad=True), "do_pad is True, and only false is computed"),
-    smoke("a rescale_factor of 1/127.5", processor(rescale_factor=1 / 127.5), "rescale_factor is 0.0078.*, and only 1/255 is computed"),
+    smoke(
+        "a rescale_factor of 1/127.5",
+        processor(rescale_factor=1 / 127.5),
+        "rescale_factor is 0.0078.*, and only 1/255 is computed",
+    ),
     smoke("a size that is no square", processor(size={"height": 224, "width": 336}), "size is .*of a square"),
     smoke("a size by its longest edge", processor(size={"longest_edge": 224}), "size is .*of a square"),
     smoke("a size of 0", processor(size=0), "size is 0, and it may be one number of pixels from 1"),
     smoke("a size of a million pixels", processor(size=10**6, crop_size=10**6), "size is 1000000, and it may be"),
-    smoke("a crop larger than the resized image", processor(crop_size=448), "crop_size is 448, which is larger than size, 224"),
-    smoke("a crop that is no multiple of a patch", processor(crop_size=100), "crop_size is 100, and the network needs a multiple"),
-    smoke("two means for three channels", processor(image_mean=[0.5, 0.5]), "image_mean is .*a list of three numbers from 0 to 1"),
-    smoke("a deviation of 0", processor(image_std=[0.2, 0, 0.2]), "image_std is .*a list of three numbers from 0.01 to 1"),
-    smoke("a mean of -123", processor(image_mean=[-123, 0.5, 0.5]), "image_mean is .*a list of three numbers from 0 to 1"),
-    smoke("means in quotation marks", processor(image_mean="0.5"), "image_mean is '0.5', and it may be a list of three numbers"),
-    smoke("a resampling that does not exist", processor(resample=17), "resample is 17, and it may be one of 0, 1, 2, 3, 4, 5"),
+    smoke(
+        "a crop larger than the resized image",
+        processor(crop_size=448),
+        "crop_size is 448, which is larger than size, 224",
+    ),
+    smoke(
+        "a crop that is no multiple of a patch",
+        processor(crop_size=100),
+        "crop_size is 100, and the network needs a multiple",
+    ),
+    smoke(
+        "two means for three channels",
+        processor(image_mean=[0.5, 0.5]),
+        "image_mean is .*a list of three numbers from 0 to 1",
+    ),
+    smoke(
+        "a deviation of 0", processor(image_std=[0.2, 0, 0.2]), "image_std is .*a list of three numbers from 0.01 to 1"
+    ),
+    smoke(
+        "a mean of -123", processor(image_mean=[-123, 0.5, 0.5]), "image_mean is .*a list of three numbers from 0 to 1"
+    ),
+    smoke(
+        "means in quotation marks",
+        processor(image_mean="0.5"),
+        "image_mean is '0.5', and it may be a list of three numbers",
+    ),
+    smoke(
+        "a resampling that does not exist",
+        processor(resample=17),
+        "resample is 17, and it may be one of 0, 1, 2, 3, 4, 5",
+    ),
     smoke("a resampling of true", processor(resample=True), "resample is True, and it may be one of 0"),
     # indexes
-    smoke("an index that names a file outside the folder", index({"x": "../other.bin"}), "names '../other.bin': a shard must be a file of"),
+    smoke(
+        "an index that names a file outside the folder",
+        index({"x": "../other.bin"}),
+        "names '../other.bin': a shard must be a file of",
+    ),
     smoke("an index that names the folder above", index({"x": ".."}), "names '..': a shard must be a file of"),
     smoke("an index that names an empty name", index({"x": ""}), "names '': a shard must be a file of"),
-    smoke("an index that names a program", index({"x": "modeling.py"}), "a shard must be a file of this folder, and end in .bin"),
-    smoke("an index with a NUL byte in a file name", index({"x": "a\x00.bin"}), "a shard must be a file of this folder"),
+    smoke(
+        "an index that names a program",
+        index({"x": "modeling.py"}),
+        "a shard must be a file of this folder, and end in .bin",
+    ),
+    smoke(
+        "an index with a NUL byte in a file name", index({"x": "a\x00.bin"}), "a shard must be a file of this folder"
+    ),
     smoke(
         "an index with a file name of 400 letters",
         index({"x": FIRST, "y": FIRST.replace("1", "2", 1), "embeddings.class_embedding": "a" * 400 + ".bin"}),
@@ -363,20 +481,36 @@ CASES = [
         "names 5,000 shards, and at most 1,024",
     ),
     smoke("an index of 100,000 tensors", long_index(10**5, 2), "more than 65,536 tensors"),
-    smoke("an index with line breaks in the name of a tensor", index({"x\ny": FIRST}), "whose name is too long or cannot be printed"),
+    smoke(
+        "an index with line breaks in the name of a tensor",
+        index({"x\ny": FIRST}),
+        "whose name is too long or cannot be printed",
+    ),
     smoke("1,000 weight files of 100,000 opcodes each", many_shards, "more than 4,194,304 bytes of names and shapes"),
     # pickles
-    smoke("a pickle that runs a command", pickled(state_dict(called("posix.system", text("true")))), "refused: it names posix.system"),
     smoke(
-        "a pickle that asks for a terabyte", pickled(state_dict(called("builtins.bytearray", number(2**40)))), "refused: it names bytearray"
+        "a pickle that runs a command",
+        pickled(state_dict(called("posix.system", text("true")))),
+        "refused: it names posix.system",
+    ),
+    smoke(
+        "a pickle that asks for a terabyte",
+        pickled(state_dict(called("builtins.bytearray", number(2**40)))),
+        "refused: it names bytearray",
     ),
     smoke(
         "a pickle packed from 200 MB to 200 kB",
         pickled(lambda: b"\x80\x02" + b"N" * 200_000_000, packed=zipfile.ZIP_DEFLATED),
         "one of its records is compressed",
     ),
-    smoke("a pickle of 20 million opcodes", pickled(lambda: b"\x80\x02" + b"N" * 20_000_000), "longer than 4,194,304 bytes"),
-    smoke("a pickle of 4 million opcodes", pickled(lambda: b"\x80\x02" + b"N" * 4_000_000), "more than 524,288 opcodes"),
+    smoke(
+        "a pickle of 20 million opcodes",
+        pickled(lambda: b"\x80\x02" + b"N" * 20_000_000),
+        "longer than 4,194,304 bytes",
+    ),
+    smoke(
+        "a pickle of 4 million opcodes", pickled(lambda: b"\x80\x02" + b"N" * 4_000_000), "more than 524,288 opcodes"
+    ),
     smoke("a pickle nested 500,000 deep", pickled(b"\x80\x02)" + b"\x85" * 500_000 + b"."), "holds no state dict"),
     smoke(
         "a pickle of doubled tuples as a key",
@@ -392,7 +526,9 @@ CASES = [
     ),
     smoke("a pickle with a text of 4 GB that is not there", pickled(b"\x80\x02X\xff\xff\xff\xffabc."), DAMAGED),
     smoke("a pickle with a number of 2 GB that is not there", pickled(b"\x80\x02\x8b\xff\xff\xff\x7f1."), DAMAGED),
-    smoke("a pickle with bytes of 2**63 that are not there", pickled(b"\x80\x02\x8e" + b"\xff" * 7 + b"\x7f."), DAMAGED),
+    smoke(
+        "a pickle with bytes of 2**63 that are not there", pickled(b"\x80\x02\x8e" + b"\xff" * 7 + b"\x7f."), DAMAGED
+    ),
     smoke("a pickle of protocol 5", pickled(b"\x80\x05}."), "its pickle protocol is not 2"),
     smoke("a pickle that takes what it did not put", pickled(b"\x80\x02\x86."), DAMAGED),
     smoke(
@@ -405,46 +541,100 @@ CASES = [
         pickled(state_dict(tensor((2**31,), (0,)))),
         r"shape \(2147483648,\) that reaches beyond its storage of 8 bytes",
     ),
-    smoke("a tensor behind its storage", pickled(state_dict(tensor(offset=10**15))), "reaches beyond its storage of 8 bytes"),
-    smoke("a tensor before its storage", pickled(state_dict(tensor(offset=-(10**15)))), "are not whole numbers from 0 on"),
-    smoke("a tensor of -2 values", pickled(state_dict(tensor((-2,)))), "are not whole numbers from 0 on"),
-    smoke("a tensor of 2**64 values", pickled(state_dict(tensor((2**32, 2**32), (0, 0)))), "reaches beyond its storage"),
     smoke(
-        "a storage longer than its record", pickled(state_dict(tensor(count=10**12))), "missing or not of the length that its pickle says"
+        "a tensor behind its storage",
+        pickled(state_dict(tensor(offset=10**15))),
+        "reaches beyond its storage of 8 bytes",
+    ),
+    smoke(
+        "a tensor before its storage", pickled(state_dict(tensor(offset=-(10**15)))), "are not whole numbers from 0 on"
+    ),
+    smoke("a tensor of -2 values", pickled(state_dict(tensor((-2,)))), "are not whole numbers from 0 on"),
+    smoke(
+        "a tensor of 2**64 values", pickled(state_dict(tensor((2**32, 2**32), (0, 0)))), "reaches beyond its storage"
+    ),
+    smoke(
+        "a storage longer than its record",
+        pickled(state_dict(tensor(count=10**12))),
+        "missing or not of the length that its pickle says",
     ),
     smoke("a big-endian pickle", pickled(state_dict(tensor()), byteorder=b"big"), "byteorder is not 'little'"),
-    smoke("an archive that lists one record 100,000 times", pickled(state_dict(tensor()), twice=True), "cannot be read as weights"),
-    smoke("a TorchScript program", pickled(state_dict(tensor()), **{"constants.pkl": b"x"}), "it is a TorchScript program"),
-    smoke("line breaks in the name of a tensor", pickled(state_dict(tensor(), name=text("x\nivit: all is well"))), "cannot be printed"),
-    smoke("an archive with one record inside another", pickled(state_dict(tensor()), inside="data/1"), "two of its records overlap"),
-    smoke("an archive that lists one record by two names", pickled(state_dict(tensor()), inside="DATA.PKL"), "two of its records"),
+    smoke(
+        "an archive that lists one record 100,000 times",
+        pickled(state_dict(tensor()), twice=True),
+        "cannot be read as weights",
+    ),
+    smoke(
+        "a TorchScript program", pickled(state_dict(tensor()), **{"constants.pkl": b"x"}), "it is a TorchScript program"
+    ),
+    smoke(
+        "line breaks in the name of a tensor",
+        pickled(state_dict(tensor(), name=text("x\nivit: all is well"))),
+        "cannot be printed",
+    ),
+    smoke(
+        "an archive with one record inside another",
+        pickled(state_dict(tensor()), inside="data/1"),
+        "two of its records overlap",
+    ),
+    smoke(
+        "an archive that lists one record by two names",
+        pickled(state_dict(tensor()), inside="DATA.PKL"),
+        "two of its records",
+    ),
     # safetensors
-    smoke("a safetensors header of 2**62 bytes", safetensors(b"{}", length=2**62), "its header of 4,611,686,018,427,387,904 bytes"),
-    smoke("a safetensors header of 90 MB", safetensors(b"", length=90_000_000), "its header of 90,000,000 bytes is longer"),
+    smoke(
+        "a safetensors header of 2**62 bytes",
+        safetensors(b"{}", length=2**62),
+        "its header of 4,611,686,018,427,387,904 bytes",
+    ),
+    smoke(
+        "a safetensors header of 90 MB", safetensors(b"", length=90_000_000), "its header of 90,000,000 bytes is longer"
+    ),
     smoke("a safetensors header that is not JSON", safetensors(b"nonsense"), DAMAGED),
     smoke("a safetensors header nested 100,000 deep", safetensors(NESTED), DAMAGED),
     smoke("a safetensors file of another dtype", safetensors(entry(dtype="F3")), DAMAGED),
     smoke("a safetensors shape whose product overflows", safetensors(entry(shape=[2**40, 2**40])), DAMAGED),
     smoke("safetensors offsets beyond the file", safetensors(entry(data_offsets=[0, 2**50])), DAMAGED),
     smoke("safetensors offsets that run backwards", safetensors(entry(data_offsets=[8, 0])), DAMAGED),
-    smoke("safetensors tensors that overlap", safetensors(entry()[:-1] + b"," + entry()[1:].replace(b'"x"', b'"y"')), DAMAGED),
-    smoke("a tensor twice in a safetensors header", safetensors(entry()[:-1] + b"," + entry()[1:]), "the key 'x' is written twice"),
+    smoke(
+        "safetensors tensors that overlap",
+        safetensors(entry()[:-1] + b"," + entry()[1:].replace(b'"x"', b'"y"')),
+        DAMAGED,
+    ),
+    smoke(
+        "a tensor twice in a safetensors header",
+        safetensors(entry()[:-1] + b"," + entry()[1:]),
+        "the key 'x' is written twice",
+    ),
     smoke("safetensors metadata that is a number", safetensors(b'{"__metadata__": 3}'), DAMAGED),
     # heads
     Case("a head that is a pipe", head(os.mkfifo, "head.pth"), "head.pth is a pipe"),
     Case("a head that is a device", given(model="tiny", head="/dev/zero"), "is not a weights file"),
     Case("a head that is a folder", head(Path.mkdir, "head.pth"), "is not a file on this machine"),
     Case(
-        "a head that runs a command", head(archive(state_dict(called("posix.system", text("true")))), "head.pth"), "refused: it names posix"
+        "a head that runs a command",
+        head(archive(state_dict(called("posix.system", text("true")))), "head.pth"),
+        "refused: it names posix",
     ),
     Case(
         "a head of a billion classes of no features",
         head(lambda path: path.write_bytes(struct.pack("<Q", len(NO_FEATURES)) + NO_FEATURES)),
         "a head has 1 to 100,000 classes",
     ),
-    Case("a head whose class names are nested 50,000 deep", head(linear(classes="[" * 50_000)), "not a JSON list of strings"),
-    Case("a head with 200,000 class names", head(linear(classes=json.dumps(["a"] * 200_000))), "names for more than 100,000 classes"),
-    Case("a head with line breaks in a class name", head(linear(classes=json.dumps(["a\nb"] * 10))), "cannot be printed"),
+    Case(
+        "a head whose class names are nested 50,000 deep",
+        head(linear(classes="[" * 50_000)),
+        "not a JSON list of strings",
+    ),
+    Case(
+        "a head with 200,000 class names",
+        head(linear(classes=json.dumps(["a"] * 200_000))),
+        "names for more than 100,000 classes",
+    ),
+    Case(
+        "a head with line breaks in a class name", head(linear(classes=json.dumps(["a\nb"] * 10))), "cannot be printed"
+    ),
     smoke(
         "a link to nothing where a head is looked for",
         with_file("classification_head.safetensors", link_to("nothing")),
@@ -457,7 +647,12 @@ CASES = [
         "encoder.layers.0.ls1 holds 1 values that are not finite",
         ends="incomplete",
     ),
-    smoke("a tensor of zeros", damaged("encoder.layers.0.ls1", torch.Tensor.zero_), "encoder.layers.0.ls1 is all zeros", ends="incomplete"),
+    smoke(
+        "a tensor of zeros",
+        damaged("encoder.layers.0.ls1", torch.Tensor.zero_),
+        "encoder.layers.0.ls1 is all zeros",
+        ends="incomplete",
+    ),
     smoke(
         "a tensor of another shape",
         whole_tensor("encoder.layers.0.ls1", torch.ones(5)),

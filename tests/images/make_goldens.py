@@ -26,7 +26,18 @@ GOLDENS = Path(__file__).with_name("goldens.json")
 def sizes():
     """(width, height): margins of 0 to 11 pixels beyond the crop both ways round, common sizes, and odd ones larger and smaller."""
     margins = [(224, 224 + margin) for margin in range(12)] + [(448, 448 + 2 * margin) for margin in range(1, 12)]
-    common = [(500, 334), (500, 333), (500, 375), (640, 480), (1024, 683), (400, 300), (150, 100), (32, 32), (8, 8), (60, 299)]
+    common = [
+        (500, 334),
+        (500, 333),
+        (500, 375),
+        (640, 480),
+        (1024, 683),
+        (400, 300),
+        (150, 100),
+        (32, 32),
+        (8, 8),
+        (60, 299),
+    ]
     odd = [(101 + 37 * n % 503, 97 + 61 * n % 491) for n in range(60)]
     return list(dict.fromkeys(pair for size in [*margins, *common, *odd] for pair in (size, size[::-1])))
 
@@ -61,8 +72,12 @@ def torchvision_transforms():
 def main():
     sys.path[:0] = sys.argv[1:]
     transforms, version = torchvision_transforms()
-    crop = transforms.Compose([transforms.Resize(224, interpolation=transforms.InterpolationMode.BICUBIC), transforms.CenterCrop(224)])
-    values = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
+    crop = transforms.Compose(
+        [transforms.Resize(224, interpolation=transforms.InterpolationMode.BICUBIC), transforms.CenterCrop(224)]
+    )
+    values = transforms.Compose(
+        [transforms.ToTensor(), transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
+    )
     known = json.loads(GOLDENS.read_text()) if GOLDENS.exists() else {"made_with": [], "sizes": []}
     before = {(width, height): found for width, height, *found in known["sizes"]}
     rows = []

@@ -40,7 +40,9 @@ def test_a_process_that_was_killed_is_one_sentence_and_the_next_call_has_a_new_o
     index(parser, shard)
     [process] = started()
     process.send_signal(signal.SIGSEGV)
-    with pytest.raises(ParserError, match="the process that parses it crashed .exit code -11., most often at its limit of 512 MiB"):
+    with pytest.raises(
+        ParserError, match="the process that parses it crashed .exit code -11., most often at its limit of 512 MiB"
+    ):
         index(parser, shard)
     assert len(index(parser, shard)["names"]) == 4
 

@@ -59,7 +59,11 @@ def test_every_image_comes_once_in_order_with_its_own_outcome(folder, workers):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_pixels_are_bit_for_bit_those_of_the_transform(folder, workers):
     batches = collected(folder, 4, workers)
-    assert [batch.numbers for batch in batches] == [[0, 1], [4, 5, 6, 7], []]  # one that gives no pixels does not move the others
+    assert [batch.numbers for batch in batches] == [
+        [0, 1],
+        [4, 5, 6, 7],
+        [],
+    ]  # one that gives no pixels does not move the others
     for batch in batches[:2]:
         expected = torch.stack([TRANSFORM(folder.picture(number).image) for number in batch.numbers])
         assert torch.equal(torch.from_numpy(batch.pixels), expected)
@@ -193,7 +197,12 @@ def test_no_more_than_a_bounded_number_is_decoded_ahead(monkeypatch):
 
 def decoding_processes():
     """Workers of this process: children of its fork server."""
-    return [process for child in psutil.Process().children() for process in child.children() if "forkserver" in " ".join(child.cmdline())]
+    return [
+        process
+        for child in psutil.Process().children()
+        for process in child.children()
+        if "forkserver" in " ".join(child.cmdline())
+    ]
 
 
 def test_a_killed_worker_is_reported_and_does_not_hang():
@@ -216,7 +225,8 @@ def test_a_worker_imports_no_torch():
 
 UNGUARDED = """
 import os
-from ivit_helpers.images import ImageTransform, batches
+from ivit_helpers.images.decoding import batches
+from ivit_helpers.images.transform import ImageTransform
 from ivit_helpers.images.labelled_images import synthetic_images
 print("the script runs", flush=True)
 for batch in batches(synthetic_images(8, 0), ImageTransform(), 4, workers=1):
@@ -234,7 +244,8 @@ def test_a_script_without_a_guard_is_not_run_again_by_its_workers(tmp_path):
 
 ORPHANED = """
 import os, signal, sys
-from ivit_helpers.images import ImageTransform, batches
+from ivit_helpers.images.decoding import batches
+from ivit_helpers.images.transform import ImageTransform
 from ivit_helpers.images.labelled_images import synthetic_images
 decoded = batches(synthetic_images(200, 0), ImageTransform(), 4, workers=2)
 next(decoded)

@@ -22,7 +22,9 @@ def with_timm(tmp_path, monkeypatch):
     info.mkdir(parents=True)
     (tmp_path / "timm" / "__init__.py").write_text("raise RuntimeError('timm was imported')")
     (info / "imagenet_real_labels.json").write_text(json.dumps([[], [970, 795], [230]] + [[1]] * 49_997))
-    (info / "imagenet_synset_to_lemma.txt").write_text("n01440764\ttench, Tinca tinca\nn01443537\tgoldfish, Carassius auratus\n")
+    (info / "imagenet_synset_to_lemma.txt").write_text(
+        "n01440764\ttench, Tinca tinca\nn01443537\tgoldfish, Carassius auratus\n"
+    )
     monkeypatch.setitem(sys.modules, "timm", None)
     monkeypatch.delitem(sys.modules, "timm")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -70,7 +72,9 @@ def test_a_and_r_answer_with_their_own_classes_and_understand_three_kinds_of_lab
     assert by_id.answers == subset(name)
 
 
-@pytest.mark.parametrize(("name", "word"), [("imagenet-1k", "tench"), ("v2", "1000"), ("a", "n01440764"), ("sketch", "n00000000")])
+@pytest.mark.parametrize(
+    ("name", "word"), [("imagenet-1k", "tench"), ("v2", "1000"), ("a", "n01440764"), ("sketch", "n00000000")]
+)
 def test_a_label_that_is_no_class_of_the_set_is_reported(name, word):
     with pytest.raises(InputError, match=f"'{word}', which is not a class of ImageNet-"):
         RULES[name].apply(images_named("a", [word]))
@@ -92,7 +96,9 @@ def test_real_without_labels_says_what_to_install(without_timm):
         RULES["real"].apply(images_named(["ILSVRC2012_val_00000001.JPEG"]))
 
 
-@pytest.mark.parametrize("content", ["{}", "[[1], [2]]", "no json", json.dumps([[1000]] * 50_000), json.dumps([["1"]] * 50_000)])
+@pytest.mark.parametrize(
+    "content", ["{}", "[[1], [2]]", "no json", json.dumps([[1000]] * 50_000), json.dumps([["1"]] * 50_000)]
+)
 def test_a_file_that_is_no_real_json_is_reported(tmp_path, content):
     (tmp_path / "real.json").write_text(content)
     with pytest.raises(InputError, match=r"real\.json"):

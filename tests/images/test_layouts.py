@@ -89,7 +89,9 @@ def write_parquet(path, cells, labels, group=2):
     from pyarrow import parquet
 
     kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
-    parquet.write_table(pyarrow.table({"image": pyarrow.array(cells, kind), "label": labels}), path, row_group_size=group)
+    parquet.write_table(
+        pyarrow.table({"image": pyarrow.array(cells, kind), "label": labels}), path, row_group_size=group
+    )
 
 
 def hub_parquet(folder):
@@ -100,7 +102,16 @@ def hub_parquet(folder):
     return {}
 
 
-LAYOUTS = [synset_folders, numbered_folders, flat_with_indices, flat_with_synsets, devkit, tar_shards, tar_with_a_text, hub_parquet]
+LAYOUTS = [
+    synset_folders,
+    numbered_folders,
+    flat_with_indices,
+    flat_with_synsets,
+    devkit,
+    tar_shards,
+    tar_with_a_text,
+    hub_parquet,
+]
 
 
 @pytest.fixture(params=LAYOUTS, ids=lambda layout: layout.__name__)
@@ -147,7 +158,11 @@ def test_an_image_is_called_the_same_wherever_its_set_lies(layout, tmp_path):
 
 
 def test_rows_of_one_name_and_names_from_the_root_have_an_identity_of_their_own(tmp_path):
-    write_parquet(tmp_path / "x.parquet", [{"bytes": b"", "path": path} for path in ("a.png", "/b.png", "a.png", None)], [1, 2, 3, 4])
+    write_parquet(
+        tmp_path / "x.parquet",
+        [{"bytes": b"", "path": path} for path in ("a.png", "/b.png", "a.png", None)],
+        [1, 2, 3, 4],
+    )
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
         add(archive, "/c.png", b"")
     parquet, tar = (layouts.read_layout(str(tmp_path / name)) for name in ("x.parquet", "x.tar"))
@@ -186,7 +201,11 @@ def test_a_label_without_its_image_is_missing_and_an_image_without_label_is_unla
 def test_parquet_rows_without_label_or_bytes_are_told_apart(tmp_path):
     write_parquet(
         tmp_path / "x.parquet",
-        [{"bytes": encoded(COLOURS[0]), "path": None}, {"bytes": None, "path": "b.png"}, {"bytes": b"no image", "path": "c.png"}],
+        [
+            {"bytes": encoded(COLOURS[0]), "path": None},
+            {"bytes": None, "path": "b.png"},
+            {"bytes": b"no image", "path": "c.png"},
+        ],
         [-1, 5, None],
     )
     found = layouts.image_set(asked(tmp_path / "x.parquet"))
@@ -221,7 +240,16 @@ def test_a_tar_file_cut_between_two_members_is_reported(tmp_path):
 
 @pytest.mark.parametrize(
     ("zeros", "whole"),
-    [(512, True), (1024, True), (1536, False), (6 * 512, True), (9 * 512, False), (18 * 512, True), (10240, False), (50_000, False)],
+    [
+        (512, True),
+        (1024, True),
+        (1536, False),
+        (6 * 512, True),
+        (9 * 512, False),
+        (18 * 512, True),
+        (10240, False),
+        (50_000, False),
+    ],
 )
 def test_zeros_that_no_program_writes_at_the_end_of_a_tar_file_are_reported(zeros, whole, tmp_path):
     member = tarfile.TarInfo("a.png")
@@ -348,7 +376,15 @@ def test_a_folder_that_is_called_like_a_set_is_not_taken_for_it(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "applied"),
-    [("imagenet-1k", True), ("real", True), ("v2", False), ("sketch", False), ("a", False), ("r", False), ("folder", False)],
+    [
+        ("imagenet-1k", True),
+        ("real", True),
+        ("v2", False),
+        ("sketch", False),
+        ("a", False),
+        ("r", False),
+        ("folder", False),
+    ],
 )
 def test_an_orientation_is_applied_to_the_sets_that_the_authors_read_so_and_to_no_other(name, applied, tmp_path):
     (tmp_path / "0").mkdir()

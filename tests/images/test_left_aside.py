@@ -49,7 +49,9 @@ def read(folder, **others):
         ("more.zip", b"PK", "an archive", True),
     ],
 )
-def test_files_beside_the_images_are_told_apart_by_suffix_and_first_bytes(place, name, content, reason, could_be_an_image):
+def test_files_beside_the_images_are_told_apart_by_suffix_and_first_bytes(
+    place, name, content, reason, could_be_an_image
+):
     (place / name).write_bytes(content)
     found = read(place.parent)
     assert len(found) == 1
@@ -74,7 +76,12 @@ def test_pipes_and_links_to_nothing_are_named_and_never_opened(place):
     (place / "gone").symlink_to("/no/such/file")
     (place / "round.png").symlink_to(place / "round.png")
     found = left_aside(read(place.parent))
-    assert {name: image for name, (_, image) in found.items()} == {"3/pipe": False, "3/pipe.png": True, "3/gone": True, "3/round.png": True}
+    assert {name: image for name, (_, image) in found.items()} == {
+        "3/pipe": False,
+        "3/pipe.png": True,
+        "3/gone": True,
+        "3/round.png": True,
+    }
 
 
 def test_a_link_to_an_image_that_is_not_there_is_a_missing_image(place):
@@ -154,7 +161,10 @@ def test_images_beside_class_folders_and_empty_classes_are_named(place):
     (place.parent / "lost.png").write_bytes(PICTURE)
     (place.parent / "7").mkdir()
     found = read(place.parent)
-    assert left_aside(found) == {"lost.png": ("an image beside the class folders", True), "7": ("an empty folder", False)}
+    assert left_aside(found) == {
+        "lost.png": ("an image beside the class folders", True),
+        "7": ("an empty folder", False),
+    }
     assert len(found.classes) == 8
 
 
@@ -198,7 +208,10 @@ def test_other_splits_are_named_and_archives_of_no_known_split_could_hold_images
         write_parquet(tmp_path / name, [cell], [3])
     found = read(tmp_path)
     assert len(found) == 1
-    assert {name: image for name, (_, image) in left_aside(found).items()} == {"train-0.parquet": False, "extra.parquet": True}
+    assert {name: image for name, (_, image) in left_aside(found).items()} == {
+        "train-0.parquet": False,
+        "extra.parquet": True,
+    }
 
 
 @pytest.mark.parametrize("layout", ["folder", "tar", "parquet"])

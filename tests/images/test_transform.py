@@ -20,7 +20,15 @@ def ramp(width, height):
 
 @pytest.mark.parametrize(
     ("width", "height", "left", "top"),
-    [(224, 224, 0, 0), (500, 224, 138, 0), (224, 227, 0, 2), (227, 224, 2, 0), (224, 225, 0, 0), (226, 224, 1, 0), (229, 224, 2, 0)],
+    [
+        (224, 224, 0, 0),
+        (500, 224, 138, 0),
+        (224, 227, 0, 2),
+        (227, 224, 2, 0),
+        (224, 225, 0, 0),
+        (226, 224, 1, 0),
+        (229, 224, 2, 0),
+    ],
 )
 def test_the_centre_crop_rounds_half_to_even_as_torchvision_does(width, height, left, top):
     cropped = np.array(ImageTransform().crop(ramp(width, height)))
@@ -39,7 +47,8 @@ def test_pixel_values_are_normalised_by_channel():
     pixels = ImageTransform()(Image.new("RGB", (300, 300), (255, 0, 128)))
     assert pixels.shape == (3, 224, 224)
     expected = [
-        (value / 255 - mean) / std for value, mean, std in zip((255, 0, 128), transform.IMAGENET_MEAN, transform.IMAGENET_STD, strict=True)
+        (value / 255 - mean) / std
+        for value, mean, std in zip((255, 0, 128), transform.IMAGENET_MEAN, transform.IMAGENET_STD, strict=True)
     ]
     assert pixels[:, 5, 5].tolist() == pytest.approx(expected, abs=1e-6)
 
@@ -97,7 +106,11 @@ def test_modes_are_handled_on_purpose(tmp_path):
     assert transform.read_image(tmp_path / "palette.png").mode == "RGB"
     assert transform.read_image(tmp_path / "deep.png").getpixel((0, 0)) == (128, 128, 128)
     assert transform.read_image(tmp_path / "print.jpg").mode == "RGB"
-    assert [transform.read_picture(tmp_path / name).cmyk for name in ("print.jpg", "grey.png", "palette.png")] == [True, False, False]
+    assert [transform.read_picture(tmp_path / name).cmyk for name in ("print.jpg", "grey.png", "palette.png")] == [
+        True,
+        False,
+        False,
+    ]
 
 
 def turned(path, orientation):
@@ -123,7 +136,11 @@ def test_an_exif_orientation_is_reported_always_and_applied_only_where_asked(tmp
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize(
     "exif",
-    [b"Exif\0\0nonsense", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x09\0\0\0\0\0\0\0"],
+    [
+        b"Exif\0\0nonsense",
+        b"Exif\0\0MM\0*\0\0\0\x08\xff\xff",
+        b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x09\0\0\0\0\0\0\0",
+    ],
 )
 def test_damaged_exif_data_or_an_unknown_orientation_leave_the_pixels_as_they_are(tmp_path, exif):
     ramp(30, 20).save(tmp_path / "x.jpg", exif=exif)
@@ -138,7 +155,10 @@ def test_class_folders_become_labels_in_name_order(tmp_path):
     (tmp_path / "a" / "notes.txt").write_text("no image")
     found = folders.class_folders(tmp_path)
     assert found.classes == ["a", "b"]
-    assert [(path.parent.name, label) for path, label in zip(found.paths, found.labels, strict=True)] == [("a", 0), ("b", 1)]
+    assert [(path.parent.name, label) for path, label in zip(found.paths, found.labels, strict=True)] == [
+        ("a", 0),
+        ("b", 1),
+    ]
 
 
 def test_a_folder_without_images_is_reported(tmp_path):
@@ -190,7 +210,11 @@ def test_folders_that_are_numbers_name_class_indices(tmp_path):
         (tmp_path / label).mkdir()
         ramp(8, 8).save(tmp_path / label / "x.png")
     found = folders.class_folders(tmp_path)
-    assert [(path.parent.name, label) for path, label in zip(found.paths, found.labels, strict=True)] == [("0", 0), ("10", 10), ("2", 2)]
+    assert [(path.parent.name, label) for path, label in zip(found.paths, found.labels, strict=True)] == [
+        ("0", 0),
+        ("10", 10),
+        ("2", 2),
+    ]
     assert len(found.classes) == 11
 
 

@@ -55,7 +55,9 @@ def tanh_gelu(network):
 
 def wrong_scale(network):
     width = SMALL.hidden_size // SMALL.num_attention_heads
-    with_kernels(network, attention=lambda q, k, v: kernels.plain_attention(q * width**0.5 / SMALL.hidden_size**0.5, k, v))
+    with_kernels(
+        network, attention=lambda q, k, v: kernels.plain_attention(q * width**0.5 / SMALL.hidden_size**0.5, k, v)
+    )
 
 
 def not_a_number(network):
@@ -81,11 +83,15 @@ def blocks_alone(network, fault=None):
     cpu, dtype = selection.select("cpu"), network.embeddings.class_embedding.dtype
     if fault:
         fault(network)
-    return [block.passed for block in fidelity.block_errors(network, fidelity.reference_states(network, pixels, dtype), cpu)]
+    return [
+        block.passed for block in fidelity.block_errors(network, fidelity.reference_states(network, pixels, dtype), cpu)
+    ]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("config", [SMALL, replace(SMALL, norm_type="layer_norm", qk_normalization=False, qkv_bias=True)])
+@pytest.mark.parametrize(
+    "config", [SMALL, replace(SMALL, norm_type="layer_norm", qk_normalization=False, qkv_bias=True)]
+)
 def test_each_block_of_a_sound_network_alone_agrees_with_the_reference(dtype, config):
     sound = randomised(config).to(dtype)
     assert blocks_alone(sound) == blocks_alone(sound.sharing_weights(FUSED)) == [True] * config.num_hidden_layers
@@ -119,7 +125,14 @@ def not_a_number_made(network):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     "fault",
-    [keys_take_the_queries_norm, tanh_gelu_in_one, wrong_scale_in_one, uniform_attention_in_one, scale_forgotten, not_a_number_made],
+    [
+        keys_take_the_queries_norm,
+        tanh_gelu_in_one,
+        wrong_scale_in_one,
+        uniform_attention_in_one,
+        scale_forgotten,
+        not_a_number_made,
+    ],
 )
 def test_a_fault_in_one_block_is_found_in_that_block_in_any_dtype(fault, dtype):
     assert blocks_alone(randomised(SMALL).to(dtype), fault) == [True, False, *[True] * (SMALL.num_hidden_layers - 2)]

@@ -25,7 +25,12 @@ def clock(monkeypatch):
 
 def timed(clock, cpu, seconds, *, repeats=9, limit=1e9, images=2):
     [series] = timing.alternating(
-        {"one": clock.implementation(seconds)}, torch.zeros(images, 3, 2, 2), cpu, warmup=0, repeats=repeats, seconds=limit
+        {"one": clock.implementation(seconds)},
+        torch.zeros(images, 3, 2, 2),
+        cpu,
+        warmup=0,
+        repeats=repeats,
+        seconds=limit,
     )
     return series, series.row("float32", 10**9)
 
@@ -37,7 +42,9 @@ def test_three_windows_that_agree_end_the_timing(clock, cpu):
 
 
 def test_timing_goes_on_until_three_windows_agree_and_figures_are_of_those(clock, cpu):
-    _, row = timed(clock, cpu, lambda n: 1.0 if n <= 7 else 0.5)  # the first two windows, and a call of the third, are slow
+    _, row = timed(
+        clock, cpu, lambda n: 1.0 if n <= 7 else 0.5
+    )  # the first two windows, and a call of the third, are slow
     assert row.windows == [3] * 6
     assert row.steady
     assert row.images_per_s == 4.0
@@ -106,7 +113,13 @@ def test_out_of_memory_becomes_a_row_and_the_sweep_goes_on(cpu):
         return pixels * 2
 
     rows = timing.sweep(
-        {"hungry": hungry, "modest": torch.neg}, lambda n: torch.zeros(n, 3, 2, 2), [1, 4, 8], cpu, warmup=1, repeats=5, seconds=0.1
+        {"hungry": hungry, "modest": torch.neg},
+        lambda n: torch.zeros(n, 3, 2, 2),
+        [1, 4, 8],
+        cpu,
+        warmup=1,
+        repeats=5,
+        seconds=0.1,
     )
     errors = {(row.implementation, row.batch_size): row.error for row in rows}
     assert errors.pop(("hungry", 4)).startswith("out of memory: NPU out of memory")
@@ -117,7 +130,9 @@ def test_out_of_memory_becomes_a_row_and_the_sweep_goes_on(cpu):
 
 def test_implementations_take_turns_and_the_first_call_stands_apart(clock, cpu):
     order = []
-    forwards = {name: lambda pixels, name=name: order.append(name) or setattr(clock, "now", clock.now + 1) for name in "ab"}
+    forwards = {
+        name: lambda pixels, name=name: order.append(name) or setattr(clock, "now", clock.now + 1) for name in "ab"
+    }
     first, _ = timing.alternating(forwards, torch.zeros(2, 3, 2, 2), cpu, warmup=2, repeats=3, seconds=100)
     assert "".join(order) == "aaabbb" + "ab" * 3
     assert first.first_call_s == 1
@@ -141,4 +156,10 @@ def test_a_row_says_throughput_latency_and_work():
     assert row.images_per_s == pytest.approx(20)
     assert row.ms_per_image == pytest.approx(50)
     assert row.tflops == pytest.approx(20)
-    assert row.latency_ms.model_dump() == {"p50": pytest.approx(200), "p90": None, "p99": None, "mean": pytest.approx(200), "n": 3}
+    assert row.latency_ms.model_dump() == {
+        "p50": pytest.approx(200),
+        "p90": None,
+        "p99": None,
+        "mean": pytest.approx(200),
+        "n": 3,
+    }

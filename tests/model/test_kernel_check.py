@@ -22,7 +22,9 @@ def test_this_machines_fused_kernels_are_trusted(cpu, dtype):
     chosen, verdicts = kernel_check.trusted_kernels(SMALL, cpu, dtype)
     assert chosen.name == "fused"
     assert [verdict.kernel for verdict in verdicts][:4] == ["rms_norm", "gelu", "attention", "add_scaled"]
-    assert ("mlp" in [verdict.kernel for verdict in verdicts]) == (cpu.multiplies(torch.bfloat16) or cpu.multiplies(torch.float16))
+    assert ("mlp" in [verdict.kernel for verdict in verdicts]) == (
+        cpu.multiplies(torch.bfloat16) or cpu.multiplies(torch.float16)
+    )
     assert all(0 < verdict.error <= verdict.allowed for verdict in verdicts)
 
 
@@ -37,7 +39,10 @@ def test_this_machines_fused_kernels_are_trusted(cpu, dtype):
         ("attention", lambda q, k, v: torch.full_like(q, float("nan"))),
         ("add_scaled", lambda x, update, scale: x + update),
         ("add_scaled", lambda x, update, scale: x * scale + update),
-        ("mlp", lambda *given: kernels.PLAIN.mlp(*given[:-1], lambda x: F.gelu(x.float(), approximate="tanh").to(x.dtype))),
+        (
+            "mlp",
+            lambda *given: kernels.PLAIN.mlp(*given[:-1], lambda x: F.gelu(x.float(), approximate="tanh").to(x.dtype)),
+        ),
         ("mlp", lambda x, w1, b1, w2, b2, gelu: kernels.PLAIN.mlp(x, w1, b1 * 0, w2, b2, gelu)),
     ],
     ids=[

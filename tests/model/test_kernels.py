@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from ivit_helpers.device import cpu as cpu_device
-from ivit_helpers.measure import audited
+from ivit_helpers.measure.launches import audited
 from ivit_helpers.model import kernels, rounding
 from tests.builders import FUSED
 

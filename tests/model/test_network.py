@@ -3,10 +3,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ivit_helpers.device import Device
+from ivit_helpers.device.device import Device
 from ivit_helpers.errors import InputError
-from ivit_helpers.measure import audited, peer
-from ivit_helpers.model import PLAIN, rounding
+from ivit_helpers.measure import peer
+from ivit_helpers.measure.launches import audited
+from ivit_helpers.model import rounding
+from ivit_helpers.model.kernels import PLAIN
 from ivit_helpers.model.network import SHAPES, ClassificationHead, InternViT, InternViTConfig
 from tests.builders import FUSED, SMALL, randomised
 
@@ -38,7 +40,9 @@ def test_the_6b_network_at_448_pixels_has_45_blocks():
     with torch.device("meta"):
         network = InternViT(SHAPES["6b-448"])
     assert len(network.encoder.layers) == 45
-    assert sum(tensor.numel() for tensor in network.state_dict().values()) == 45 * 122_918_400 + 3200 * (1 + 1025 + 3 * 14**2 + 1)
+    assert sum(tensor.numel() for tensor in network.state_dict().values()) == 45 * 122_918_400 + 3200 * (
+        1 + 1025 + 3 * 14**2 + 1
+    )
 
 
 @pytest.mark.parametrize("config", [SMALL, LAYER_NORM], ids=["rms_norm", "layer_norm"])

@@ -38,7 +38,12 @@ def ivit():
     def run(*words: str, **knobs: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "TQDM_DISABLE": "1", **knobs}
         return subprocess.run(
-            [sys.executable, "-m", "ivit_helpers", *words], capture_output=True, text=True, env=environment, cwd=ROOT, check=False
+            [sys.executable, "-m", "ivit_helpers", *words],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=ROOT,
+            check=False,
         )
 
     return run

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ivit_helpers.record import read
+from ivit_helpers.record.record import read
 from tests.accuracy.killing import table_in
 from tests.notebook import executed
 
@@ -11,7 +11,9 @@ EIGHT = {"NPU_RIG_CARDS": "8", "OMP_NUM_THREADS": "1"}
 
 
 @pytest.mark.slow
-def test_eight_cards_of_which_one_refuses_one_is_full_one_is_lost_and_one_is_killed_end_with_the_table_of_one(ivit, tmp_path):
+def test_eight_cards_of_which_one_refuses_one_is_full_one_is_lost_and_one_is_killed_end_with_the_table_of_one(
+    ivit, tmp_path
+):
     several = [*WORDS, "-pdevices=8", f"--out={tmp_path / 'eight'}"]
     ended = {"NPU_RIG_DEAD_CARD": "2", "NPU_RIG_ENDS": "3=lost@3,5=memory@2,6=kill@3"}
     first = ivit(*several, **EIGHT, **ended)
@@ -27,7 +29,10 @@ def test_eight_cards_of_which_one_refuses_one_is_full_one_is_lost_and_one_is_kil
     images = {row.process: row.images for row in record.cards}
     assert images == {0: 12, 1: 12, 2: 0, 3: 8, 4: 12, 5: 4, 6: images[6], 7: 12}
     assert record.status == "incomplete"
-    assert "of 96 images are not answered, because a process ended early: process 2 (device='npu:2' is there" in record.reason
+    assert (
+        "of 96 images are not answered, because a process ended early: process 2 (device='npu:2' is there"
+        in record.reason
+    )
     assert f"The answers that there are stay. Go on with: {record.resume}" in first.stdout
     page = (tmp_path / "eight" / "accuracy.html").read_text()
     assert "Did not finish" in page
@@ -49,8 +54,13 @@ def test_eight_cards_of_which_one_refuses_one_is_full_one_is_lost_and_one_is_kil
 def test_more_cards_than_there_are_are_refused_before_anything_starts(check):
     code, output = check("accuracy", "-pdevices=npu:0-7", NPU_RIG_CARDS="4")
     assert code == 2
-    assert "devices='npu:0-7' asks for 8 cards, and npu:4, npu:5, npu:6, npu:7 are not there: this machine has 4" in output
+    assert (
+        "devices='npu:0-7' asks for 8 cards, and npu:4, npu:5, npu:6, npu:7 are not there: this machine has 4" in output
+    )
 
 
 def test_the_cards_that_a_run_would_use_are_named(check):
-    assert check("accuracy", "-pdevices=npu:1-3", NPU_RIG_CARDS="4") == (0, "npu:1 (Ascend910B4), bfloat16, and npu:2, npu:3\n")
+    assert check("accuracy", "-pdevices=npu:1-3", NPU_RIG_CARDS="4") == (
+        0,
+        "npu:1 (Ascend910B4), bfloat16, and npu:2, npu:3\n",
+    )

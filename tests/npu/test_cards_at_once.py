@@ -15,7 +15,9 @@ def test_two_cards_are_timed_at_once_and_the_first_alone(ivit, tmp_path):
     assert [(one.card, one.process, one.error) for one in kept.cards] == [("npu:0", 0, 0.0), ("npu:1", 1, 0.0)]
     assert all(0 < one.host_ms <= one.device_ms for one in kept.cards)
     assert kept.alone_host_ms <= kept.alone_device_ms
-    assert "All cards at once, and the first alone: fused, float32, batch 1" in (tmp_path / "benchmark.html").read_text()
+    assert (
+        "All cards at once, and the first alone: fused, float32, batch 1" in (tmp_path / "benchmark.html").read_text()
+    )
 
 
 def test_a_card_that_is_not_there_is_named_before_anything_is_timed(check):

@@ -9,9 +9,10 @@ import sys
 import pytest
 import torch
 
-from ivit_helpers.device import Graphed
+from ivit_helpers.device.graphs import Graphed
 from ivit_helpers.errors import ChecksFailed
-from ivit_helpers.measure import audited, timing
+from ivit_helpers.measure import timing
+from ivit_helpers.measure.launches import audited
 from ivit_helpers.record import record
 from ivit_helpers.weights import checkpoint, loading
 from tests.notebook import executed
@@ -63,7 +64,10 @@ def test_a_graph_that_does_not_give_the_networks_bits_is_refused(model):
     calls = []
     graph = Graphed(lambda batch: (calls.append(batch), model.network(batch) + len(calls))[1], model.device)
     for size in (1, 2):
-        assert refused(graph, model, size) == "RuntimeError: the replayed graph gives other numbers than the network that was captured"
+        assert (
+            refused(graph, model, size)
+            == "RuntimeError: the replayed graph gives other numbers than the network that was captured"
+        )
 
 
 @pytest.mark.parametrize("number", NOT_WAITING)
@@ -98,7 +102,9 @@ def test_running_out_of_streams_is_the_row_of_that_batch_size_and_the_sweep_goes
     gc.collect()  # graphs of other tests
     monkeypatch.setenv("NPU_RIG_GRAPHS", str(ctypes.CDLL("libascendcl.so").rig_graphs() + 1))
     forwards = {"graph": Graphed(model.network, model.device), "fused": model.network}
-    series = timing.sweep(forwards, lambda size: pixels(model, size), [1, 2], model.device, warmup=0, repeats=3, seconds=1)
+    series = timing.sweep(
+        forwards, lambda size: pixels(model, size), [1, 2], model.device, warmup=0, repeats=3, seconds=1
+    )
     errors = {(one.implementation, one.batch_size): one.error for one in series}
     assert "207008; the card is out of streams or graphs" in errors.pop(("graph", 2))
     assert not any(errors.values())
@@ -109,29 +115,41 @@ def test_running_out_of_streams_is_the_row_of_that_batch_size_and_the_sweep_goes
 def test_task_queue_enable_2_is_refused(model_folder):
     program = f"""
 import torch
-from ivit_helpers import device, weights
-npu = device.select("npu")
-model = weights.load(weights.find({str(model_folder)!r}), npu, torch.bfloat16)
+from ivit_helpers.device.graphs import Graphed
+from ivit_helpers.device.selection import select
+from ivit_helpers.weights.checkpoint import find
+from ivit_helpers.weights.loading import load
+npu = select("npu")
+model = load(find({str(model_folder)!r}), npu, torch.bfloat16)
 try:
     with npu.inference():
-        device.Graphed(model.network, npu)(torch.zeros(1, 3, 56, 56, device="npu"))
+        Graphed(model.network, npu)(torch.zeros(1, 3, 56, 56, device="npu"))
 except RuntimeError as error:
     print(npu.explain(error))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "TASK_QUEUE_ENABLE": "2"})
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "TASK_QUEUE_ENABLE": "2"}
+    )
     assert "Do not support TASK_QUEUE_ENABLE = 2 during NPU graph capture" in done.stdout, done.stderr
     assert "graphs need TASK_QUEUE_ENABLE=0 or 1" in done.stdout
 
 
 @pytest.mark.parametrize(
-    ("dtype", "attention"), [("bfloat16", "npu::npu_prompt_flash_attention"), ("float32", "aten::scaled_dot_product_attention")]
+    ("dtype", "attention"),
+    [("bfloat16", "npu::npu_prompt_flash_attention"), ("float32", "aten::scaled_dot_product_attention")],
 )
 def test_an_attention_that_cannot_be_captured_is_a_row_with_its_reason_and_the_rest_is_measured(
     npu, model_folder, tmp_path, monkeypatch, dtype, attention
 ):
     monkeypatch.setattr(type(npu), "matmul_side", 64)
     monkeypatch.setenv("NPU_RIG_WAITS", attention)
-    given = {"device": "npu", "dtype": dtype, "model": str(model_folder), "out": str(tmp_path), "implementations": ["fused", "graph"]}
+    given = {
+        "device": "npu",
+        "dtype": dtype,
+        "model": str(model_folder),
+        "out": str(tmp_path),
+        "implementations": ["fused", "graph"],
+    }
     with pytest.raises(ChecksFailed, match="graph agrees with the reference: RuntimeError: .* error code is 107027"):
         executed("benchmark", **given, batch_sizes=[1, 2], warmup=0, repeats=3, seconds=0.1)
     found = record.read(tmp_path / "benchmark.json")
@@ -143,6 +161,8 @@ def test_an_attention_that_cannot_be_captured_is_a_row_with_its_reason_and_the_r
 
 
 def test_the_attention_of_16_bits_is_one_that_an_op_plugin_before_26_captures_too(npu, model, monkeypatch):
-    monkeypatch.setenv("NPU_RIG_WAITS", "aten::scaled_dot_product_attention,npu::npu_fusion_attention,npu::npu_fusion_attention_v3")
+    monkeypatch.setenv(
+        "NPU_RIG_WAITS", "aten::scaled_dot_product_attention,npu::npu_fusion_attention,npu::npu_fusion_attention_v3"
+    )
     with model.device.inference():
         Graphed(model.network, model.device)(pixels(model, 1))

@@ -7,8 +7,12 @@ import torch
 
 from ivit_helpers.benchmark import launches
 from ivit_helpers.benchmark.implementations import IMPLEMENTATIONS, implementations
-from ivit_helpers.measure import audited, pixel_batch, timing
-from ivit_helpers.record import BenchmarkParameters, BenchmarkRow, start
+from ivit_helpers.measure import timing
+from ivit_helpers.measure.launches import audited
+from ivit_helpers.measure.timing import pixel_batch
+from ivit_helpers.record.parameters import BenchmarkParameters
+from ivit_helpers.record.rows import BenchmarkRow
+from ivit_helpers.record.run import start
 from ivit_helpers.weights import checkpoint, loading
 from tests.builders import SMALL
 
@@ -45,13 +49,17 @@ def measured(model, names, milliseconds, virtual_clock, monkeypatch):
     monkeypatch.setenv("NPU_RIG_HOST_MS", str(HOST_MS))
     monkeypatch.setenv("NPU_RIG_MS", f"aten::linear={milliseconds / (2 * LAYERS)}")
     forwards = implementations(names, model)
-    series = timing.sweep(forwards, lambda size: pixel_batch(model, size), [1], model.device, warmup=1, repeats=3, seconds=1e9)
+    series = timing.sweep(
+        forwards, lambda size: pixel_batch(model, size), [1], model.device, warmup=1, repeats=3, seconds=1e9
+    )
     rows = [BenchmarkRow(**one.row("bfloat16", 1).model_dump()) for one in series]
     launches.count(rows, forwards, model)
     return rows
 
 
-def test_a_card_with_1_ms_of_work_waits_for_the_host_and_one_with_100_ms_does_not(loaded, virtual_clock, monkeypatch, tmp_path):
+def test_a_card_with_1_ms_of_work_waits_for_the_host_and_one_with_100_ms_does_not(
+    loaded, virtual_clock, monkeypatch, tmp_path
+):
     run = start(BenchmarkParameters(out=str(tmp_path)))
     host = HOST_MS * LAUNCHES
     [short] = measured(loaded(), ["fused"], 1, virtual_clock, monkeypatch)

@@ -121,17 +121,22 @@ def test_loading_to_the_card_holds_no_second_copy_on_the_host(tmp_path):
     torch.save(randomised(config).bfloat16().state_dict(), tmp_path / "pytorch_model.bin")
     program = f"""
 import torch
-from ivit_helpers import device, weights
-npu = device.select("npu")
-weights.load(weights.find("tiny"), npu, torch.bfloat16)  # what first calls allocate is not this load's
-device.reset_host_peak()
-before = device.host_peak()
-model = weights.load(weights.find({str(tmp_path)!r}), npu, torch.bfloat16)
+from ivit_helpers.device import cpu
+from ivit_helpers.device.selection import select
+from ivit_helpers.weights.checkpoint import find
+from ivit_helpers.weights.loading import load
+npu = select("npu")
+load(find("tiny"), npu, torch.bfloat16)  # what first calls allocate is not this load's
+cpu.reset_host_peak()
+before = cpu.host_peak()
+model = load(find({str(tmp_path)!r}), npu, torch.bfloat16)
 print(model.bytes / 2**20, (model.host_peak_bytes - before) / 2**20)
 """
     # Without a fixed threshold, glibc keeps freed blocks of 8 MiB or not, as its threads happen to be scheduled.
     freed_at_once = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=freed_at_once)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=freed_at_once
+    )
     size, grown = map(float, done.stdout.splitlines()[-1].split())
     assert size > 190
     assert size < grown < size + 128
@@ -158,7 +163,9 @@ SIXTEEN = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=
 
 
 @SIXTEEN
-def test_a_fused_mlp_whose_gelu_is_the_tanh_form_is_refused_by_name_and_three_launches_are_used(loaded, monkeypatch, dtype):
+def test_a_fused_mlp_whose_gelu_is_the_tanh_form_is_refused_by_name_and_three_launches_are_used(
+    loaded, monkeypatch, dtype
+):
     monkeypatch.setenv("NPU_RIG_TANH", "npu::npu_ffn")
     model = loaded(dtype)
     assert (model.network.kernels.name, model.network.kernels.mlp) == ("fused", device.three_launches)
@@ -183,12 +190,16 @@ def test_the_fused_mlp_gives_the_plain_ones_answers_with_the_published_tensors(l
 
 
 def test_what_cann_does_not_take_is_refused_with_its_number(npu):
-    x, weight1, weight2 = (torch.zeros(*shape, dtype=torch.bfloat16, device="npu") for shape in [(4, 8), (8, 32), (32, 8)])
+    x, weight1, weight2 = (
+        torch.zeros(*shape, dtype=torch.bfloat16, device="npu") for shape in [(4, 8), (8, 32), (32, 8)]
+    )
     biases = {"bias1": weight1[0], "bias2": weight2[0]}
     with pytest.raises(RuntimeError, match="161002"):
         torch.ops.npu.npu_ffn(x, weight1, weight2, "gelu", **biases)
     with pytest.raises(RuntimeError, match="161002"):
-        torch.ops.npu.npu_ffn(x.float(), weight1.float(), weight2.float(), "gelu", **{name: bias.float() for name, bias in biases.items()})
+        torch.ops.npu.npu_ffn(
+            x.float(), weight1.float(), weight2.float(), "gelu", **{name: bias.float() for name, bias in biases.items()}
+        )
 
 
 def test_a_refused_kernel_is_named_and_the_plain_one_used(loaded, monkeypatch):
@@ -211,7 +222,9 @@ def test_the_audit_counts_operators_and_where_they_ran(loaded):
     assert audit.calls["npu::npu_rms_norm", "npu"] == 4 * layers
     assert audit.calls["npu::npu_ffn", "npu"] == layers
     assert audit.calls["npu::npu_prompt_flash_attention", "npu"] == layers
-    assert audit.launches == 10 * layers + 4, "and the pixels in bfloat16, the patches, the class token and the positions"
+    assert audit.launches == 10 * layers + 4, (
+        "and the pixels in bfloat16, the patches, the class token and the positions"
+    )
     assert not audit.fell_back
     assert not audit.refused
 
@@ -230,7 +243,13 @@ def test_running_out_of_memory_at_one_batch_size_is_a_row_of_the_sweep(loaded, m
     model = loaded()
     leave_little_memory(model.device, monkeypatch)
     rows = timing.sweep(
-        {"fused": model.network}, lambda size: pixels(model, size), [1, 2048, 2], model.device, warmup=1, repeats=3, seconds=5
+        {"fused": model.network},
+        lambda size: pixels(model, size),
+        [1, 2048, 2],
+        model.device,
+        warmup=1,
+        repeats=3,
+        seconds=5,
     )
     assert [bool(row.error) for row in rows] == [False, True, False]
     assert rows[1].error.startswith("out of memory: NPU out of memory")
@@ -266,7 +285,9 @@ def measured(model, virtual_clock, monkeypatch, calls):
     """A series of calls of a network each of whose linears keeps the device busy for 5 ms."""
     monkeypatch.setattr(timing.time, "perf_counter", virtual_clock)
     monkeypatch.setenv("NPU_RIG_MS", "aten::linear=5")
-    [series] = timing.alternating({"fused": model.network}, pixels(model, 1), model.device, warmup=2, repeats=calls, seconds=1e9)
+    [series] = timing.alternating(
+        {"fused": model.network}, pixels(model, 1), model.device, warmup=2, repeats=calls, seconds=1e9
+    )
     return series
 
 
@@ -284,7 +305,9 @@ def test_without_the_synchronise_the_clock_would_show_launches(loaded, virtual_c
     monkeypatch.setattr(type(model.device), "synchronize", lambda self: None)
     monkeypatch.setenv("NPU_RIG_HOST_MS", "0.5")  # else the clock stands still, and a window takes thousands of calls
     launches, device_s = 10 * SMALL.num_hidden_layers + 4, 5e-3 * 2 * SMALL.num_hidden_layers
-    [seconds] = {round(call, 9) for window in measured(model, virtual_clock, monkeypatch, calls=3).windows_s for call in window}
+    [seconds] = {
+        round(call, 9) for window in measured(model, virtual_clock, monkeypatch, calls=3).windows_s for call in window
+    }
     assert seconds == pytest.approx(launches * 0.5e-3)
     assert seconds < device_s
 
@@ -318,9 +341,11 @@ def test_the_ladder_finds_that_one_image_runs(loaded, monkeypatch):
 def test_an_explicit_task_queue_setting_survives_the_import_of_torch_npu():
     program = (
         "import builtins, os; builtins.__IPYTHON__ = True\n"
-        "from ivit_helpers.device import select; select('npu'); print(os.environ['TASK_QUEUE_ENABLE'])"
+        "from ivit_helpers.device.selection import select; select('npu'); print(os.environ['TASK_QUEUE_ENABLE'])"
     )
-    done = subprocess.run([sys.executable, "-c", program], env={**os.environ, "TASK_QUEUE_ENABLE": "2"}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "TASK_QUEUE_ENABLE": "2"}, capture_output=True, text=True
+    )
     assert done.stdout.split()[-1] == "2", done.stderr
 
 
@@ -328,7 +353,7 @@ def test_torchrun_workers_take_a_card_each(tmp_path):
     program = tmp_path / "worker.py"
     program.write_text(
         "import os, torch.distributed as dist\n"
-        "from ivit_helpers.device import select\n"
+        "from ivit_helpers.device.selection import select\n"
         "card = select(f\"npu:{os.environ['LOCAL_RANK']}\")\n"
         "dist.init_process_group('gloo')\n"
         "names = [None] * dist.get_world_size()\n"

@@ -3,7 +3,8 @@
 import pytest
 
 from ivit_helpers.errors import InputError
-from ivit_helpers.record import MODEL_NOTEBOOKS, record
+from ivit_helpers.record import record
+from ivit_helpers.record.parameters import MODEL_NOTEBOOKS
 from tests.notebook import executed
 
 SHORT = {
@@ -89,8 +90,16 @@ def test_a_forward_pass_that_fails_is_diagnosed_and_ends_the_smoke_notebook(give
     ("words", "knobs", "sentence"),
     [
         (["-pdevice=npu"], {"NPU_RIG_CARDS": "0"}, "no NPU answers"),
-        (["-pdevice=npu:7"], {"NPU_RIG_CARDS": "2"}, "device='npu:7' does not exist: this machine has 2, numbered 0 to 1"),
-        (["-pdevice=npu", "-pmodel=random:6b-224"], {"NPU_RIG_MEMORY": str(8 * 2**30)}, "needs 11.0 GiB for its weights in bfloat16"),
+        (
+            ["-pdevice=npu:7"],
+            {"NPU_RIG_CARDS": "2"},
+            "device='npu:7' does not exist: this machine has 2, numbered 0 to 1",
+        ),
+        (
+            ["-pdevice=npu", "-pmodel=random:6b-224"],
+            {"NPU_RIG_MEMORY": str(8 * 2**30)},
+            "needs 11.0 GiB for its weights in bfloat16",
+        ),
         (["-pdevice=npu", "-pdtype=bfloat16"], {"NPU_RIG_NAME": "Ascend310P3"}, "does not compute bfloat16"),
     ],
     ids=["no card", "no such card", "too little memory", "no bfloat16"],

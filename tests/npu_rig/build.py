@@ -14,7 +14,16 @@ from pathlib import Path
 
 RIG = Path(__file__).resolve().parent
 # Every library that torch_npu's shared objects name; one file stands for all of them.
-LIBRARIES = ("ascendcl", "hccl", "acl_op_compiler", "ge_runner", "graph", "acl_tdt_channel", "fmk_parser", "ascend_protobuf")
+LIBRARIES = (
+    "ascendcl",
+    "hccl",
+    "acl_op_compiler",
+    "ge_runner",
+    "graph",
+    "acl_tdt_channel",
+    "fmk_parser",
+    "ascend_protobuf",
+)
 # Resolved by Python, the compiler's runtime or the loader, not by CANN.
 FROM_ELSEWHERE = re.compile(r"_?Py|_ITM|__gmon|_ZTH|__cxa_finalize")
 
@@ -47,7 +56,20 @@ def compile_stub(torch: Path, npu: Path, lib: Path) -> None:
     missing = sorted(wanted_of_cann(torch, npu) - defined)
     rest.write_text("".join(f"long {name}(void) {{ return 0; }}\n" for name in missing))
     subprocess.run(
-        ["gcc", "-O1", "-w", "-shared", "-fPIC", "-Wl,-soname,libascendcl.so", written, rest, "-lpthread", "-o", library], check=True
+        [
+            "gcc",
+            "-O1",
+            "-w",
+            "-shared",
+            "-fPIC",
+            "-Wl,-soname,libascendcl.so",
+            written,
+            rest,
+            "-lpthread",
+            "-o",
+            library,
+        ],
+        check=True,
     )
     for name in LIBRARIES[1:]:
         link = lib / f"lib{name}.so"

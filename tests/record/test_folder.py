@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from ivit_helpers.errors import InputError
-from ivit_helpers.record import folder, read, start
+from ivit_helpers.record import folder
 from ivit_helpers.record.parameters import AccuracyParameters, SmokeParameters
-from ivit_helpers.record.record import write_whole
+from ivit_helpers.record.record import read, write_whole
+from ivit_helpers.record.run import start
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,19 +31,24 @@ def test_runs_of_the_same_second_get_folders_of_their_own(reports):
 
 def test_runs_that_start_at_once_in_many_processes_get_folders_of_their_own(tmp_path, reports):
     begin = (
-        f"from ivit_helpers.record import folder, SmokeParameters\nfrom pathlib import Path\nfolder.REPORTS = Path({str(reports)!r})\n"
+        f"from ivit_helpers.record import folder\nfrom ivit_helpers.record.parameters import SmokeParameters\n"
+        f"from pathlib import Path\nfolder.REPORTS = Path({str(reports)!r})\n"
         "print(folder.RunFolder(SmokeParameters(device='cpu')).path)"
     )
-    running = [subprocess.Popen([sys.executable, "-c", begin], stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(4)]
+    running = [
+        subprocess.Popen([sys.executable, "-c", begin], stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(4)
+    ]
     assert len({process.communicate()[0] for process in running}) == 4
 
 
 def test_a_folder_that_a_run_of_another_process_uses_is_refused(tmp_path):
     hold = (
-        "import sys\nfrom ivit_helpers.record import start, SmokeParameters\n"
+        "import sys\nfrom ivit_helpers.record.parameters import SmokeParameters\nfrom ivit_helpers.record.run import start\n"
         "run = start(SmokeParameters(out=sys.argv[1]))\nprint('begun', flush=True)\nsys.stdin.read()"
     )
-    holder = subprocess.Popen([sys.executable, "-c", hold, str(tmp_path / "run")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", hold, str(tmp_path / "run")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    )
     try:
         assert holder.stdout.readline() == b"begun\n"
         before = (tmp_path / "run" / "smoke.json").read_bytes()
@@ -54,7 +60,10 @@ def test_a_folder_that_a_run_of_another_process_uses_is_refused(tmp_path):
         holder.kill()
         holder.communicate()
     assert not folder.is_used(tmp_path / "run"), "a killed run still holds its folder"
-    assert start(SmokeParameters(out=str(tmp_path / "run"))).record.id != read(next((tmp_path / "run").rglob("earlier/*/smoke.json"))).id
+    assert (
+        start(SmokeParameters(out=str(tmp_path / "run"))).record.id
+        != read(next((tmp_path / "run").rglob("earlier/*/smoke.json"))).id
+    )
 
 
 def test_what_an_earlier_run_left_is_moved_aside_and_what_is_not_a_runs_stays(tmp_path):

@@ -6,7 +6,8 @@ import IPython
 import IPython.display
 import pytest
 
-from ivit_helpers.record import RUN_ID, Progress
+from ivit_helpers.record.progress import Progress
+from ivit_helpers.record.run import RUN_ID
 
 
 def work():

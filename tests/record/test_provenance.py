@@ -5,8 +5,9 @@ import shlex
 from click.testing import CliRunner
 
 from ivit_helpers.__main__ import main
-from ivit_helpers.record import AccuracyParameters, BenchmarkParameters, SmokeParameters, parse, share_out, start
+from ivit_helpers.record.parameters import AccuracyParameters, BenchmarkParameters, SmokeParameters, parse, share_out
 from ivit_helpers.record.provenance import command
+from ivit_helpers.record.run import start
 
 
 def test_the_command_gives_the_same_parameters_again():

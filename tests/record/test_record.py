@@ -4,8 +4,10 @@ import os
 import pytest
 
 from ivit_helpers.errors import InputError
-from ivit_helpers.record import SmokeRow, record, start
+from ivit_helpers.record import record
 from ivit_helpers.record.parameters import SmokeParameters
+from ivit_helpers.record.rows import SmokeRow
+from ivit_helpers.record.run import start
 
 
 @pytest.fixture
@@ -33,7 +35,13 @@ def test_a_run_without_an_answered_check_has_not_passed(run):
 
 
 def test_nan_and_infinity_become_null_in_json(run):
-    row = SmokeRow(implementation="fused", dtype="float32", batch_size=1, relative_error=float("nan"), layer_errors=[float("inf"), 1.0])
+    row = SmokeRow(
+        implementation="fused",
+        dtype="float32",
+        batch_size=1,
+        relative_error=float("nan"),
+        layer_errors=[float("inf"), 1.0],
+    )
     run.note(rows=[row])
     [kept] = json.loads(run.path.read_text())["rows"]
     assert (kept["relative_error"], kept["layer_errors"]) == (None, [None, 1.0])
@@ -49,7 +57,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     assert os.listdir(tmp_path) == ["x.json"]
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"schema": 3, "notebook": "smoke", "started": ""}', '{"schema": 1, "notebook": "smo'])
+@pytest.mark.parametrize(
+    "content", ["", "{}", '{"schema": 3, "notebook": "smoke", "started": ""}', '{"schema": 1, "notebook": "smo']
+)
 def test_a_file_that_is_not_a_record_is_refused(tmp_path, content):
     (tmp_path / "smoke.json").write_text(content)
     with pytest.raises(InputError, match="is not a record of schema 1 or 2"):

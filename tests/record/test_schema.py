@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from ivit_helpers.__main__ import main
 from ivit_helpers.device import cpu
 from ivit_helpers.paths import REPORTS
-from ivit_helpers.record import MODEL_NOTEBOOKS, NOTEBOOKS, json_schema, read
+from ivit_helpers.record.parameters import MODEL_NOTEBOOKS, NOTEBOOKS
+from ivit_helpers.record.record import json_schema, read
 from tests.notebook import executed
 
 SHORT = {
@@ -31,7 +32,9 @@ def schema():
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_the_record_of_a_notebook_fits_the_schema_and_a_changed_one_does_not(name, schema, model_folder, tmp_path, monkeypatch):
+def test_the_record_of_a_notebook_fits_the_schema_and_a_changed_one_does_not(
+    name, schema, model_folder, tmp_path, monkeypatch
+):
     monkeypatch.setattr(cpu.CPU, "matmul_side", 64)
     given = {"model": str(model_folder), "device": "cpu", "dtype": "float32"} if name in MODEL_NOTEBOOKS else {}
     written = json.loads(executed(name, **given, **SHORT[name], out=str(tmp_path / "out")).run.path.read_text())

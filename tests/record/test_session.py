@@ -7,7 +7,7 @@ from ivit_helpers.record.session import changed
 
 PARAMETERS = "# Parameters\nmodel = 'tiny'\nbatch_size = 8\nout = {out!r}"
 SET_UP = (
-    "from ivit_helpers.record import SmokeParameters, of_notebook, start\n"
+    "from ivit_helpers.record.parameters import SmokeParameters, of_notebook\nfrom ivit_helpers.record.run import start\n"
     "asked = of_notebook(SmokeParameters, globals())\n"
     "run = start(asked)"
 )

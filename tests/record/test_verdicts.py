@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from ivit_helpers.record import SmokeParameters, read, start
+from ivit_helpers.record.parameters import SmokeParameters
+from ivit_helpers.record.record import read
+from ivit_helpers.record.run import start
 
 
 @pytest.fixture
@@ -40,7 +42,9 @@ def test_the_reason_of_a_failure_comes_first_and_the_other_failures_are_named(ru
     run.check("forward pass", False, "out of memory: 4 GiB were asked for.", deciding=True)
     run.check("features", False, "nan")
     record = run.finish("no figure").record
-    assert record.ending == "Failed: forward pass: out of memory: 4 GiB were asked for; also failed: features. no figure."
+    assert (
+        record.ending == "Failed: forward pass: out of memory: 4 GiB were asked for; also failed: features. no figure."
+    )
     assert [check.name for check in run.finish("").checks] == ["forward pass", "features", "weights"]
 
 
@@ -60,8 +64,18 @@ def test_a_run_that_never_reached_its_conclusion_did_not_finish_whatever_its_che
 
 
 def test_a_record_of_the_first_schema_is_still_read(run):
-    checks = [{"name": "agreement with the truth", "status": "passed", "detail": ""}, {"name": "weights", "status": "passed", "detail": ""}]
-    old = {"schema": 1, "notebook": "smoke", "status": "passed", "started": "2026-01-02T03:04:05+00:00", "model": {}, "checks": checks}
+    checks = [
+        {"name": "agreement with the truth", "status": "passed", "detail": ""},
+        {"name": "weights", "status": "passed", "detail": ""},
+    ]
+    old = {
+        "schema": 1,
+        "notebook": "smoke",
+        "status": "passed",
+        "started": "2026-01-02T03:04:05+00:00",
+        "model": {},
+        "checks": checks,
+    }
     run.path.write_text(json.dumps(old))
     assert read(run.path).status == "passed"
     run.path.write_text(json.dumps(old | {"status": "incomplete"}))

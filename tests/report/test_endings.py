@@ -10,7 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ivit_helpers.record import RunFolder, SmokeParameters, read
+from ivit_helpers.record.folder import RunFolder
+from ivit_helpers.record.parameters import SmokeParameters
+from ivit_helpers.record.record import read
 from ivit_helpers.report import execute
 from ivit_helpers.report.ending import NAMES, Stop
 from ivit_helpers.report.page import write_index
@@ -20,7 +22,18 @@ PATIENCE = 120  # seconds to wait for a process that should end at once
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_the_batch_with_a_red_page_and_no_kernel(number, code, tmp_path):
-    command = [sys.executable, "-m", "ivit_helpers", "run", "benchmark", "accuracy", "-p", "device=cpu", "-p", "seconds=600"]
+    command = [
+        sys.executable,
+        "-m",
+        "ivit_helpers",
+        "run",
+        "benchmark",
+        "accuracy",
+        "-p",
+        "device=cpu",
+        "-p",
+        "seconds=600",
+    ]
     process = subprocess.Popen(
         [*command, "-p", "repeats=100000", "--out", str(tmp_path)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env={**os.environ, "TQDM_MININTERVAL": "0"}, cwd=Path(__file__).parents[2],
@@ -58,7 +71,9 @@ def test_a_signal_before_the_kernel_starts_is_not_lost(tmp_path):
 def test_a_batch_that_was_killed_is_seen_by_the_next_run_and_leaves_no_kernel(tmp_path):
     socket_folders = Path(tempfile.gettempdir())
     command = [sys.executable, "-m", "ivit_helpers", "run", "smoke", "-p", "device=cpu", "-p", "model=random:300m-448"]
-    process = subprocess.Popen([*command, "--out", str(tmp_path / "run")], stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2])
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "run")], stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2]
+    )
     while not (tmp_path / "run" / "smoke.json").exists():
         assert process.poll() is None
     kernels = psutil.Process(process.pid).children(recursive=True)

@@ -21,7 +21,7 @@ from ivit_helpers.report import execute, page
 from ivit_helpers.report.ending import Stop
 
 BEGIN = (
-    "from ivit_helpers.record import SmokeParameters, of_notebook, start\n"
+    "from ivit_helpers.record.parameters import SmokeParameters, of_notebook\nfrom ivit_helpers.record.run import start\n"
     "run = start(of_notebook(SmokeParameters, globals()))\n"
     "run.check('first', True, 'fine', deciding=True)"
 )
@@ -30,7 +30,9 @@ FINISH = "run.finish('key figure 42')"
 
 def notebook_of(cells, kernel):
     """The smoke notebook with these code cells after its parameters."""
-    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": kernel, "display_name": kernel, "language": "python"}})
+    notebook = nbformat.v4.new_notebook(
+        metadata={"kernelspec": {"name": kernel, "display_name": kernel, "language": "python"}}
+    )
     parameters = nbformat.v4.new_code_cell("# Parameters\nmodel = 'tiny'\nout = ''", metadata={"tags": ["parameters"]})
     notebook.cells = [parameters, *map(nbformat.v4.new_code_cell, cells)]
     return notebook
@@ -167,14 +169,26 @@ def shown_outside(page: str) -> list[str]:
 
 @pytest.mark.slow
 def test_one_command_leaves_the_three_reports(tmp_path):
-    chosen = ["-pdevice=cpu", "-pdtype=float32", "-pbatch_size=2", "-pbatch_sizes=[1,2]", "-prepeats=3", "-plimit=24", "-pwarmup=0"]
+    chosen = [
+        "-pdevice=cpu",
+        "-pdtype=float32",
+        "-pbatch_size=2",
+        "-pbatch_sizes=[1,2]",
+        "-prepeats=3",
+        "-plimit=24",
+        "-pwarmup=0",
+    ]
     command = [sys.executable, "-m", "ivit_helpers", "run", *chosen, "--out", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], env={**os.environ, "TQDM_DISABLE": "1"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=Path(__file__).parents[2], env={**os.environ, "TQDM_DISABLE": "1"}
+    )
     assert done.returncode in (0, 1), done.stderr
     for name in ("smoke", "benchmark", "accuracy"):
         found, page = record.read(tmp_path / f"{name}.json"), (tmp_path / f"{name}.html").read_text()
         failed = [check for check in found.checks if check.status == "failed"]
-        assert not [check for check in failed if check.name != "accuracy"], failed  # 24 images are too few to demand 97 %
+        assert not [check for check in failed if check.name != "accuracy"], (
+            failed
+        )  # 24 images are too few to demand 97 %
         assert found.status != "incomplete"
         assert not shown_outside(page)
         assert "<script" not in page

@@ -6,7 +6,8 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from ivit_helpers.report import SideBySide, Table, draw
+from ivit_helpers.report.figure import SideBySide, draw
+from ivit_helpers.report.table import Table
 from ivit_helpers.report.theme import DARK, LIGHT
 
 HOSTILE = '<script>alert("&")</script> $x_1$ --> {% x %}'
@@ -24,7 +25,11 @@ def lines(axes, theme):
 def parsed(figure):
     """The elements of a figure's HTML, which must be well formed, without its style."""
     html = figure._repr_html_().replace("<br>", "").replace("<wbr>", "").replace("&nbsp;", " ")
-    html = re.sub(r"(<(?:input|img)[^>]*?)(\s)checked(\s[^>]*)>", r"\1\3/>", re.sub(r"<style>.*?</style>", "", html, flags=re.DOTALL))
+    html = re.sub(
+        r"(<(?:input|img)[^>]*?)(\s)checked(\s[^>]*)>",
+        r"\1\3/>",
+        re.sub(r"<style>.*?</style>", "", html, flags=re.DOTALL),
+    )
     return ET.fromstring(html)
 
 
@@ -81,7 +86,9 @@ def test_a_single_series_cannot_be_switched_off():
 
 def test_the_picture_has_its_alternative_and_its_caption():
     root = parsed(draw(lines, "Speed & more", 'alt "text"'))
-    (picture,) = [element for element in root.iter() if element.get("role") == "img" and element.get("aria-label") == 'alt "text"']
+    (picture,) = [
+        element for element in root.iter() if element.get("role") == "img" and element.get("aria-label") == 'alt "text"'
+    ]
     assert tagged(picture, "text"), "its text is text"
     assert tagged(root, "figcaption")[0].text == "Speed & more"
 
@@ -150,7 +157,11 @@ def test_the_cells_of_a_small_matrix_say_their_counts():
         axes.set_ylabel("true")
 
     titles = [tagged(point, "title")[0].text for point in points(parsed(draw(plot, "t", "a")))]
-    assert titles == ["predicted: cat\ntrue: cat\n3 images", "predicted: cat\ntrue: dog\n1 images", "predicted: dog\ntrue: dog\n5 images"]
+    assert titles == [
+        "predicted: cat\ntrue: cat\n3 images",
+        "predicted: cat\ntrue: dog\n1 images",
+        "predicted: dog\ntrue: dog\n5 images",
+    ]
 
 
 RANDOM = np.random.default_rng(0).random((2, 50_000))
@@ -197,7 +208,9 @@ def test_marks_at_the_upper_end_are_whole():
 
 
 def test_numbers_of_a_table_stand_on_the_right_with_their_unit_in_the_heading():
-    html = Table([{"name": "a", "share": "12.5 %", "n": "1,000"}, {"name": "b", "share": "–", "n": "7"}], "c")._repr_html_()
+    html = Table(
+        [{"name": "a", "share": "12.5 %", "n": "1,000"}, {"name": "b", "share": "–", "n": "7"}], "c"
+    )._repr_html_()
     root = parsed(Table([{"name": "a", "share": "12.5 %"}, {"name": "<b>", "share": "–"}], "c"))
     assert [head.text for head in tagged(root, "th")] == ["name", "share, %"]
     assert [cell.text for cell in tagged(root, "td")] == ["a", "12.5", "<b>", "–"]

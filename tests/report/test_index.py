@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from ivit_helpers.record import SmokeParameters, start
+from ivit_helpers.record.parameters import SmokeParameters
 from ivit_helpers.record.record import RAN_TO_ITS_END
+from ivit_helpers.record.run import start
 from ivit_helpers.report import index, page
 
 PASSED = {"name": "it ran", "status": "passed", "detail": "", "deciding": True}
@@ -17,7 +18,14 @@ JUDGED = {"name": RAN_TO_ITS_END, "status": "passed", "detail": "all ran"}
 def left(folder, **parts):
     """What a run leaves: its record, with these contents besides, and its page."""
     folder.mkdir(parents=True)
-    record = {"schema": 2, "notebook": "smoke", "started": "2026-01-02T03:04:05+00:00", "concluded": True, "checks": [PASSED], **parts}
+    record = {
+        "schema": 2,
+        "notebook": "smoke",
+        "started": "2026-01-02T03:04:05+00:00",
+        "concluded": True,
+        "checks": [PASSED],
+        **parts,
+    }
     (folder / "smoke.json").write_text(json.dumps(record))
     (folder / "smoke.html").write_text("page")
 
@@ -37,8 +45,14 @@ def rows(root):
         ({"batch": True}, "Did not finish: the command that ran it ended early"),
         ({"concluded": False}, "Did not finish: it has not reached its conclusion"),
         ({"concluded": False, "status": "passed"}, "Did not finish"),
-        ({"checks": [PASSED | {"status": "failed", "detail": "off by 3"}], "status": "passed"}, "Failed: it ran: off by 3"),
-        ({"checks": [PASSED, JUDGED | {"status": "failed", "detail": "killed"}], "status": "passed"}, "Did not finish: killed"),
+        (
+            {"checks": [PASSED | {"status": "failed", "detail": "off by 3"}], "status": "passed"},
+            "Failed: it ran: off by 3",
+        ),
+        (
+            {"checks": [PASSED, JUDGED | {"status": "failed", "detail": "killed"}], "status": "passed"},
+            "Did not finish: killed",
+        ),
         ({"checks": []}, "Failed: no check was made"),
     ],
 )
@@ -51,7 +65,12 @@ def test_strange_neighbours_cost_nothing(tmp_path):
     left(tmp_path / "sound")
     left(tmp_path / os.fsdecode(b"n\xffme"))
     left(tmp_path / 'quo"te <b>')
-    for name, content in {"words": '"smoke"', "deep": "[" * 100_000, "half": '{"schema": 2, "note', "zeros": "\0" * 1000}.items():
+    for name, content in {
+        "words": '"smoke"',
+        "deep": "[" * 100_000,
+        "half": '{"schema": 2, "note',
+        "zeros": "\0" * 1000,
+    }.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "smoke.json").write_text(content)
     (tmp_path / "folder" / "smoke.json").mkdir(parents=True)

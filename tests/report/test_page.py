@@ -8,10 +8,11 @@ import nbformat
 import pytest
 
 from ivit_helpers.errors import InputError
-from ivit_helpers.record import AccuracyRecord, BenchmarkRecord, BenchmarkRow, Check, SmokeRecord, SmokeRow, write
-from ivit_helpers.record.rows import AccuracyRow, ModelFacts, Provenance, Ratio
-from ivit_helpers.report import Table, draw, record_in
-from ivit_helpers.report.page import write_report
+from ivit_helpers.record.record import AccuracyRecord, BenchmarkRecord, SmokeRecord, write
+from ivit_helpers.record.rows import AccuracyRow, BenchmarkRow, Check, ModelFacts, Provenance, Ratio, SmokeRow
+from ivit_helpers.report.figure import draw
+from ivit_helpers.report.page import record_in, write_report
+from ivit_helpers.report.table import Table
 
 STARTED = "2026-01-02T03:04:05+00:00"
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -28,15 +29,21 @@ MODEL = ModelFacts(
 
 
 def smoke(**parts):
-    checks = [Check(name="it ran", status="passed", detail="fine", deciding=True), Check(name="extra", status="passed", detail="too")]
-    return SmokeRecord(**{"id": "ab12", "started": STARTED, "concluded": True, "headline": "key 42", "checks": checks, **parts})
+    checks = [
+        Check(name="it ran", status="passed", detail="fine", deciding=True),
+        Check(name="extra", status="passed", detail="too"),
+    ]
+    return SmokeRecord(
+        **{"id": "ab12", "started": STARTED, "concluded": True, "headline": "key 42", "checks": checks, **parts}
+    )
 
 
 def cells():
     """Two questions with an answer each, a figure and a table; the cell with the second never ran."""
     figure = draw(lambda axes, theme: axes.plot([1, 2], [3, 4], "o", label="a"), "A figure", "alternative")
     outputs = [
-        nbformat.v4.new_output("display_data", {"text/html": shown._repr_html_()}) for shown in (figure, figure, Table([{"a": "1"}]))
+        nbformat.v4.new_output("display_data", {"text/html": shown._repr_html_()})
+        for shown in (figure, figure, Table([{"a": "1"}]))
     ]
     return nbformat.v4.new_notebook(
         cells=[
@@ -63,7 +70,9 @@ def text(html):
 
 def test_the_reason_comes_first_then_figures_then_checks_then_contents(tmp_path):
     failed = Check(name="numbers", status="failed", detail="off by 3")
-    said = text(page_of(smoke(rows=[SmokeRow(**SPEED)], checks=[*smoke().checks, failed], caveats=["On a CPU."]), tmp_path))
+    said = text(
+        page_of(smoke(rows=[SmokeRow(**SPEED)], checks=[*smoke().checks, failed], caveats=["On a CPU."]), tmp_path)
+    )
     order = [
         "Failed: numbers: off by 3",
         "key 42",
@@ -143,7 +152,9 @@ def test_links_lead_to_files_that_are_there(tmp_path):
 
 
 def test_the_page_says_how_to_repeat_the_run(tmp_path):
-    origin = Provenance(kit="1", commit=None, command="ivit run smoke -p model=<x>", notebook_sha256="ab" * 32, clock="c")
+    origin = Provenance(
+        kit="1", commit=None, command="ivit run smoke -p model=<x>", notebook_sha256="ab" * 32, clock="c"
+    )
     html = page_of(smoke(provenance=origin), tmp_path)
     assert '<pre class="text command">ivit run smoke -p model=&lt;x&gt;</pre>' in html
     assert re.search(r"<details><summary>abababab…</summary>(ab){32}</details>", html), "a digest is folded"
@@ -181,7 +192,9 @@ def test_the_page_alone_gives_its_record_back(tmp_path, samples):
 
 
 def test_a_record_that_a_cell_shows_is_not_the_pages_own(tmp_path):
-    forged = f'<a download="smoke.json" href="data:application/json;base64,{base64.b64encode(b"{}").decode()}" id="record">'
+    forged = (
+        f'<a download="smoke.json" href="data:application/json;base64,{base64.b64encode(b"{}").decode()}" id="record">'
+    )
     notebook = cells()
     notebook.cells[1].outputs.append(nbformat.v4.new_output("display_data", {"text/html": forged}))
     write_report(smoke(), notebook, tmp_path / "smoke.html")

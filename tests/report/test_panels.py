@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ivit_helpers.record import SmokeRecord
-from ivit_helpers.report import Panel, PanelColumns, Panels, coloured_patches, heat_map, photograph
+from ivit_helpers.record.record import SmokeRecord
 from ivit_helpers.report.page import WIDGET, report_html
+from ivit_helpers.report.panels import Panel, PanelColumns, Panels, coloured_patches, heat_map, photograph
 
 HOSTILE = '"><script>alert(1)</script>'
 

@@ -10,7 +10,15 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
 def papermill(name, folder, *words):
-    command = [sys.executable, "-m", "papermill", str(NOTEBOOKS / f"{name}.ipynb"), str(folder / "out.ipynb"), "--log-level", "ERROR"]
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        str(NOTEBOOKS / f"{name}.ipynb"),
+        str(folder / "out.ipynb"),
+        "--log-level",
+        "ERROR",
+    ]
     given = ["-p", "device", "cpu", "-p", "dtype", "float32", "-p", "out", str(folder / "run"), *words]
     return subprocess.run([*command, *given], capture_output=True, text=True, cwd=folder)
 

@@ -6,9 +6,11 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from ivit_helpers.paths import NOTEBOOKS
-from ivit_helpers.record import read
+from ivit_helpers.record.record import read
 
-PARAMETERS = "# Parameters\ndevice = 'cpu'\ndtype = 'float32'\nworkers = 0\nmodel = {model!r}\ndata = {data!r}\nout = {out!r}"
+PARAMETERS = (
+    "# Parameters\ndevice = 'cpu'\ndtype = 'float32'\nworkers = 0\nmodel = {model!r}\ndata = {data!r}\nout = {out!r}"
+)
 CELLS = [
     "".join(cell["source"])
     for cell in json.loads((NOTEBOOKS / "accuracy.ipynb").read_text())["cells"]

@@ -5,8 +5,9 @@ from PIL import Image
 
 from ivit_helpers.measure import fidelity
 from ivit_helpers.model import kernel_check
-from ivit_helpers.record import SmokeRow, start
 from ivit_helpers.record.parameters import SmokeParameters
+from ivit_helpers.record.rows import SmokeRow
+from ivit_helpers.record.run import start
 from ivit_helpers.smoke import correctness
 from ivit_helpers.weights import checkpoint, loading
 from tests.builders import FUSED

@@ -21,7 +21,9 @@ def simulate(monkeypatch):
 
 @pytest.mark.parametrize(("images", "cards"), [(1000, 7), (5, 8), (64, 1)])
 def test_every_image_is_answered_once_over_three_runs(simulate, images, cards):
-    answered = [number for done in simulate.shares(images, cards) for groups in done for group in groups for number in group]
+    answered = [
+        number for done in simulate.shares(images, cards) for groups in done for group in groups for number in group
+    ]
     assert sorted(answered) == list(range(images))
 
 
@@ -34,7 +36,9 @@ def test_journals_that_lack_an_image_are_noticed(simulate, tmp_path):
     path = max(tmp_path.glob("*.journal"), key=lambda path: path.stat().st_size)
     path.write_bytes(path.read_bytes()[:-2])
     for stage in (simulate.row_by_row, simulate.by_dict, simulate.reading):
-        with pytest.raises(Exception, match=r"image \d+ was left out or came twice|\d+ of 600 images (were merged|are left)"):
+        with pytest.raises(
+            Exception, match=r"image \d+ was left out or came twice|\d+ of 600 images (were merged|are left)"
+        ):
             stage(600, 3, tmp_path)
 
 

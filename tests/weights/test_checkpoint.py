@@ -35,7 +35,10 @@ def test_a_folder_of_bin_shards_loads_exactly(model_folder, small_network, cpu):
 
 
 def test_a_folder_of_safetensors_loads_the_same_and_is_preferred(model_folder, small_network, cpu):
-    save_file({name: tensor.bfloat16() for name, tensor in small_network.state_dict().items()}, model_folder / "model.safetensors")
+    save_file(
+        {name: tensor.bfloat16() for name, tensor in small_network.state_dict().items()},
+        model_folder / "model.safetensors",
+    )
     loaded = load(model_folder, cpu)
     assert loaded.checkpoint.shards == (model_folder / "model.safetensors",)
     for name, tensor in small_network.state_dict().items():
@@ -120,7 +123,9 @@ def test_a_head_is_taken_from_the_parameter_and_else_from_the_folder(model_folde
     save_file(linear, model_folder / "classification_head.safetensors")
     save_file({"weight": torch.randn(9, 64), "bias": torch.randn(9)}, model_folder / "other.safetensors")
     assert len(load(model_folder, cpu).classes) == 7
-    given = loading.load(checkpoint.find(str(model_folder), str(model_folder / "other.safetensors")), cpu, torch.float32)
+    given = loading.load(
+        checkpoint.find(str(model_folder), str(model_folder / "other.safetensors")), cpu, torch.float32
+    )
     assert len(given.classes) == 9
     assert given.head_is_trained
     with pytest.raises(InputError, match="head='/no/such.pth' is not a file on this machine"):
@@ -129,7 +134,10 @@ def test_a_head_is_taken_from_the_parameter_and_else_from_the_folder(model_folde
 
 def test_weights_that_float16_cannot_hold_are_reported(model_folder, cpu):
     rewritten(model_folder, lambda tensors: tensors["encoder.layers.0.norm1.weight"].fill_(2.0**17))
-    with pytest.raises(InputError, match="encoder.layers.0.norm1.weight holds 1.31e.05, which float16 cannot: run with dtype='bfloat16'"):
+    with pytest.raises(
+        InputError,
+        match="encoder.layers.0.norm1.weight holds 1.31e.05, which float16 cannot: run with dtype='bfloat16'",
+    ):
         load(model_folder, cpu, torch.float16)
 
 
@@ -143,18 +151,21 @@ def test_on_the_cpu_the_files_are_mapped_and_not_copied(tmp_path):
     program = f"""
 import re, torch
 from pathlib import Path
-from ivit_helpers import device, weights
+from ivit_helpers.device import cpu as host
+from ivit_helpers.device.selection import select
+from ivit_helpers.weights.checkpoint import find
+from ivit_helpers.weights.loading import load
 
 def held():
     return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text()).group(1)) / 1024
 
-cpu, found = device.select("cpu"), weights.find({str(tmp_path)!r})
-weights.load(found, cpu, torch.bfloat16)  # what first calls allocate is not this load's
+cpu, found = select("cpu"), find({str(tmp_path)!r})
+load(found, cpu, torch.bfloat16)  # what first calls allocate is not this load's
 before = held()
-mapped = weights.load(found, cpu, torch.bfloat16)
+mapped = load(found, cpu, torch.bfloat16)
 after = held()
-before_peak = (device.reset_host_peak(), device.host_peak())[1] / 2**20
-cast = weights.load(found, cpu, torch.float32)
+before_peak = (host.reset_host_peak(), host.host_peak())[1] / 2**20
+cast = load(found, cpu, torch.float32)
 print(mapped.bytes / 2**20, after - before, cast.bytes / 2**20, cast.host_peak_bytes / 2**20 - before_peak)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -191,14 +202,18 @@ def test_a_configuration_that_cannot_be_is_reported(model_folder, file, change, 
 
 def test_keys_that_are_for_training_alone_are_ignored(model_folder):
     path, before = model_folder / "config.json", checkpoint.find(str(model_folder)).config
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"dropout": 0.5, "drop_path_rate": 0.1, "initializer_factor": 9}))
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"dropout": 0.5, "drop_path_rate": 0.1, "initializer_factor": 9})
+    )
     assert checkpoint.find(str(model_folder)).config == before
 
 
 def test_a_configuration_that_is_refused_is_named_with_its_folder(model_folder):
     path = model_folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"layer_norm_eps": 1}))
-    with pytest.raises(InputError, match=r"InternViT-small: config.json: layer_norm_eps is 1, and it may be 1e-12 to 0.001\."):
+    with pytest.raises(
+        InputError, match=r"InternViT-small: config.json: layer_norm_eps is 1, and it may be 1e-12 to 0.001\."
+    ):
         checkpoint.find(str(model_folder))
 
 
@@ -223,14 +238,18 @@ def test_without_a_processor_config_images_are_of_the_networks_size(model_folder
 
 def test_the_digests_are_reported_with_the_damage_where_they_were_asked_for(model_folder, cpu):
     rewritten(model_folder, lambda tensors: tensors["encoder.layers.0.norm1.weight"].zero_())
-    with pytest.raises(InputError, match=r"is all zeros; .* SHA-256 here: pytorch_model-00001-of-00002.bin [0-9a-f]{64}"):
+    with pytest.raises(
+        InputError, match=r"is all zeros; .* SHA-256 here: pytorch_model-00001-of-00002.bin [0-9a-f]{64}"
+    ):
         loading.load(checkpoint.find(str(model_folder)), cpu, torch.float32, verify=True)
 
 
 @pytest.mark.parametrize("odd", [{"a": 1}, 7, None, [[]]])
 def test_a_type_that_is_no_text_is_left_out_of_the_record(odd, model_folder, cpu):
     config = json.loads((model_folder / "config.json").read_text())
-    (model_folder / "config.json").write_text(json.dumps(config | {"model_type": odd, "architectures": [odd, "InternVisionModel"]}))
+    (model_folder / "config.json").write_text(
+        json.dumps(config | {"model_type": odd, "architectures": [odd, "InternVisionModel"]})
+    )
     facts = load(model_folder, cpu).facts()
     assert (facts.model_type, facts.architectures) == (None, ["InternVisionModel"])
     assert (facts.heads, facts.patch_size, facts.intermediate_size) == (4, 14, 128)

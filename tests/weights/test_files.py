@@ -108,7 +108,10 @@ def test_a_tensor_in_two_shards_is_reported(model_folder, cpu):
 def test_weights_that_are_not_floating_point_are_reported(model_folder, cpu, kind):
     name = "encoder.layers.1.mlp.fc1.weight"
     for file in (FIRST, SECOND):
-        changed(model_folder / file, lambda tensors: tensors.update({name: tensors[name].to(torch.int8)} if name in tensors else {}))
+        changed(
+            model_folder / file,
+            lambda tensors: tensors.update({name: tensors[name].to(torch.int8)} if name in tensors else {}),
+        )
     with pytest.raises(InputError, match=f"stores {name} as (int8|I8), and only floating-point weights can be loaded"):
         load(kind(model_folder), cpu)
 
@@ -180,7 +183,9 @@ def test_tensors_are_read_exactly_and_in_the_order_of_the_file(tmp_path, kind):
 def test_a_tensor_at_an_odd_byte_is_read(tmp_path):
     header = b'{"odd": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}'
     assert len(header) % 2
-    (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + torch.tensor([1.0, 2.0]).numpy().tobytes())
+    (tmp_path / "x.safetensors").write_bytes(
+        len(header).to_bytes(8, "little") + header + torch.tensor([1.0, 2.0]).numpy().tobytes()
+    )
     places = files.places([tmp_path / "x.safetensors"])
     assert dict(reading.read(places, torch.float32))["odd"].tolist() == [1, 2]
     assert reading.mapped(places)["odd"].tolist() == [1, 2]

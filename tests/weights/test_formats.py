@@ -56,8 +56,14 @@ def transformers(network):
 
 def transformers_chat(network, prefix="vision_tower."):
     tensors, config = transformers(network)
-    others = {f"{prefix.replace('vision_tower', 'language_model')}norm.weight": torch.ones(3), "multi_modal_projector.bias": torch.ones(3)}
-    return others | {f"{prefix}{name}": tensor for name, tensor in tensors.items()}, {"model_type": "internvl", "vision_config": config}
+    others = {
+        f"{prefix.replace('vision_tower', 'language_model')}norm.weight": torch.ones(3),
+        "multi_modal_projector.bias": torch.ones(3),
+    }
+    return others | {f"{prefix}{name}": tensor for name, tensor in tensors.items()}, {
+        "model_type": "internvl",
+        "vision_config": config,
+    }
 
 
 def transformers_model(network):
@@ -84,7 +90,11 @@ def timm(network):
         "interpolation": "bicubic",
         "input_size": [3, 56, 56],
     }
-    return in_the_authors_names(network), {"architecture": "vit_intern300m_patch14_448", "num_features": 128, "pretrained_cfg": cfg}
+    return in_the_authors_names(network), {
+        "architecture": "vit_intern300m_patch14_448",
+        "num_features": 128,
+        "pretrained_cfg": cfg,
+    }
 
 
 EVERY = [published, chat, transformers, transformers_chat, transformers_model, authors, timm]
@@ -155,7 +165,9 @@ def sharded(folder, tensors, config, count=5):
     return folder, where
 
 
-@pytest.mark.parametrize(("form", "prefix"), [(chat, "vision_model."), (transformers_chat, "vision_tower.")], ids=["chat", "hf"])
+@pytest.mark.parametrize(
+    ("form", "prefix"), [(chat, "vision_model."), (transformers_chat, "vision_tower.")], ids=["chat", "hf"]
+)
 def test_of_a_chat_model_only_the_shards_of_the_vision_network_are_needed(tmp_path, cpu, network, form, prefix):
     tensors, config = form(network)
     tensors |= {f"language_model.layers.{number:03}.weight": torch.ones(2) for number in range(40)}
@@ -180,8 +192,17 @@ def test_the_folders_that_transformers_itself_writes_are_read(tmp_path, cpu, net
 
     alone = Peer(network).model
     alone.save_pretrained(tmp_path / "vision")
-    text = Qwen2Config(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, vocab_size=9)
-    whole = InternVLForConditionalGeneration(InternVLConfig(vision_config=alone.config, text_config=text, image_token_id=7))
+    text = Qwen2Config(
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        vocab_size=9,
+    )
+    whole = InternVLForConditionalGeneration(
+        InternVLConfig(vision_config=alone.config, text_config=text, image_token_id=7)
+    )
     whole.model.vision_tower.load_state_dict(alone.state_dict())
     whole.save_pretrained(tmp_path / "chat", max_shard_size="200KB")
     for folder in ("vision", "chat"):
@@ -235,7 +256,9 @@ def training(tmp_path, network, configuration):
     def write(**more):
         head = official_head(128, 11)
         model = OrderedDict(in_the_authors_names(network) | cloned(head.state_dict()) | more)
-        optimizer = torch.optim.AdamW([torch.nn.Parameter(tensor) for tensor in head.state_dict().values() if tensor.is_floating_point()])
+        optimizer = torch.optim.AdamW(
+            [torch.nn.Parameter(tensor) for tensor in head.state_dict().values() if tensor.is_floating_point()]
+        )
         content = {"model": model, "optimizer": optimizer.state_dict(), "lr_scheduler": {"base_values": [1e-3], "t": 3}}
         content |= {"max_accuracy": 88.2, "epoch": 9, "config": configuration, "amp": {"scale": 65536.0}}
         torch.save(content, tmp_path / "ckpt_epoch_9.pth")
@@ -252,7 +275,9 @@ def test_of_the_authors_training_checkpoint_the_weights_are_taken_and_its_head(t
     assert loaded.facts().ignored_tensors is None
     hidden = torch.randn(3, 17, 128, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        torch.testing.assert_close(loaded.head(hidden), head.eval()(hidden), rtol=1e-5, atol=1e-4)  # BatchNorm is folded
+        torch.testing.assert_close(
+            loaded.head(hidden), head.eval()(hidden), rtol=1e-5, atol=1e-4
+        )  # BatchNorm is folded
 
 
 @pytest.mark.parametrize("file", SAVED)
@@ -278,7 +303,12 @@ def test_a_head_that_is_given_goes_before_the_checkpoints_own(training, cpu, tmp
 
 def test_a_norm_after_the_last_block_is_no_head_and_is_refused(tmp_path, cpu, network):
     tensors, config = authors(network)
-    tensors |= {"norm.weight": torch.ones(128), "norm.bias": torch.ones(128), "head.weight": torch.ones(3, 128), "head.bias": torch.ones(3)}
+    tensors |= {
+        "norm.weight": torch.ones(128),
+        "norm.bias": torch.ones(128),
+        "head.weight": torch.ones(3, 128),
+        "head.bias": torch.ones(3),
+    }
     with pytest.raises(InputError, match="norm.weight is unexpected"):
         load(stored(tmp_path, tensors, config), cpu)
 
@@ -327,7 +357,10 @@ def without(config, *keys):
             {"model_type": "internvl_chat", "vision_config": published_config(CONFIG)},
             r"config.json is a chat model's \(internvl_chat\): give the chat model's own folder",
         ),
-        ({"architecture": "vit_large_patch14"}, "config.json is timm's, of vit_large_patch14: of timm's models only vit_intern300m"),
+        (
+            {"architecture": "vit_large_patch14"},
+            "config.json is timm's, of vit_large_patch14: of timm's models only vit_intern300m",
+        ),
     ],
 )
 def test_a_config_without_the_networks_keys_is_never_read_as_the_6b_network(tmp_path, network, config, sentence):
@@ -346,11 +379,15 @@ def test_another_formats_config_without_the_networks_keys_is_refused(tmp_path, n
 
 def test_the_published_6b_config_has_no_norm_type_and_means_rms_norm(tmp_path, cpu):
     network = randomised(RMS_NORM)
-    config = without(published_config(RMS_NORM), "norm_type", "qk_normalization", "qkv_bias", "layer_norm_eps", "num_channels")
+    config = without(
+        published_config(RMS_NORM), "norm_type", "qk_normalization", "qkv_bias", "layer_norm_eps", "num_channels"
+    )
     assert_the_same_network(load(stored(tmp_path, network.state_dict(), config), cpu), network)
 
 
-@pytest.mark.parametrize("form", [published, chat, transformers, transformers_chat, authors], ids=lambda form: form.__name__)
+@pytest.mark.parametrize(
+    "form", [published, chat, transformers, transformers_chat, authors], ids=lambda form: form.__name__
+)
 def test_another_activation_than_gelu_is_refused(tmp_path, network, form):
     tensors, config = form(network)
     config.get("vision_config", config)["hidden_act"] = "quick_gelu"
@@ -365,9 +402,12 @@ def test_sides_of_another_length_are_refused(tmp_path, network):
 
 
 def test_weights_of_another_model_are_named(tmp_path):
-    model = stored(tmp_path, {"model.embed_tokens.weight": torch.ones(2), "lm_head.weight": torch.ones(2)}, {"model_type": "qwen2"})
+    model = stored(
+        tmp_path, {"model.embed_tokens.weight": torch.ones(2), "lm_head.weight": torch.ones(2)}, {"model_type": "qwen2"}
+    )
     with pytest.raises(
-        InputError, match=r"holds no InternViT: its tensors \(.*lm_head.weight.*\) are not named .* model_type 'qwen2': give"
+        InputError,
+        match=r"holds no InternViT: its tensors \(.*lm_head.weight.*\) are not named .* model_type 'qwen2': give",
     ):
         checkpoint.find(model)
 
@@ -381,8 +421,14 @@ def change_one(tensors, ending, change):
     ("change", "sentence"),
     [
         (lambda name, tensor: {}, "{} is missing"),
-        (lambda name, tensor: {name: tensor, f"{name}.more": tensor}, r"{}.more is unexpected \(in model.safetensors\)"),
-        (lambda name, tensor: {name: tensor[:5]}, r"{} \(in model.safetensors\) has shape .5,.* where config.json implies .128,"),
+        (
+            lambda name, tensor: {name: tensor, f"{name}.more": tensor},
+            r"{}.more is unexpected \(in model.safetensors\)",
+        ),
+        (
+            lambda name, tensor: {name: tensor[:5]},
+            r"{} \(in model.safetensors\) has shape .5,.* where config.json implies .128,",
+        ),
         (lambda name, tensor: {f"{name}x": tensor}, r"{} is missing; {}x is unexpected"),
     ],
     ids=["missing", "unexpected", "shape", "renamed"],
@@ -398,7 +444,9 @@ def change_one(tensors, ending, change):
     ],
     ids=["chat", "transformers", "hf", "authors", "timm"],
 )
-def test_every_format_is_strict_and_names_what_is_wrong_as_it_is_stored(tmp_path, cpu, network, form, ending, change, sentence):
+def test_every_format_is_strict_and_names_what_is_wrong_as_it_is_stored(
+    tmp_path, cpu, network, form, ending, change, sentence
+):
     tensors, config = form(network)
     name = next(name for name in tensors if name.endswith(ending))
     with pytest.raises(InputError, match=sentence.format(name, name)):

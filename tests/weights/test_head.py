@@ -33,7 +33,12 @@ def hidden():
 def published(tmp_path, configuration):
     """A file as the authors save it: {'model': tensors, 'config': a real yacs CfgNode, ...}."""
     path = tmp_path / "intern_vit_6b_224px_head.pth"
-    content = {"model": OrderedDict(official().state_dict()), "max_accuracy": 88.23, "epoch": 9, "config": configuration}
+    content = {
+        "model": OrderedDict(official().state_dict()),
+        "max_accuracy": 88.23,
+        "epoch": 9,
+        "config": configuration,
+    }
     torch.save(content, path, pickle_protocol=2)
     return path
 
@@ -97,14 +102,20 @@ def without(name):
         (without("norm.bias"), "does not fit the official head in norm.bias"),
         (official().state_dict() | {"extra": torch.ones(1)}, "does not fit the official head in extra"),
         (official(WIDTH + 1).state_dict(), "takes 98 features: this network gives 48 .* or 96"),
-        ({"weight": torch.ones(3, WIDTH)}, "a head is norm.* and head.* as the official one, or the weight and bias of one Linear"),
+        (
+            {"weight": torch.ones(3, WIDTH)},
+            "a head is norm.* and head.* as the official one, or the weight and bias of one Linear",
+        ),
         ({"weight": torch.ones(3, WIDTH), "bias": torch.ones(4)}, "or the weight and bias of one Linear"),
         (official().state_dict() | {"norm.bias": torch.ones(3)}, "is not a classification head"),
         (
             official().state_dict() | {"norm.running_var": torch.full((2 * WIDTH,), -1.0)},
             "norm.running_var, a variance, holds values below 0",
         ),
-        (official().state_dict() | {"norm.bias": torch.full((2 * WIDTH,), float("nan"))}, "norm.bias holds 96 values that are not finite"),
+        (
+            official().state_dict() | {"norm.bias": torch.full((2 * WIDTH,), float("nan"))},
+            "norm.bias holds 96 values that are not finite",
+        ),
         (official().state_dict() | {"head.weight": torch.zeros(CLASSES, 2 * WIDTH)}, "head.weight is all zeros"),
     ],
 )

@@ -33,7 +33,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
     def _answer(self, body):
         files, path = self.server.files, self.path.partition("?")[0]
         if path.startswith("/api/models/owner/model/tree/"):
-            tree = [{"type": "file", "path": name, "size": len(content), "oid": name} for name, content in files.items()]
+            tree = [
+                {"type": "file", "path": name, "size": len(content), "oid": name} for name, content in files.items()
+            ]
             return self._send(json.dumps(tree).encode(), body)
         if path.startswith("/api/models/owner/model"):
             siblings = [{"rfilename": name} for name in files]
@@ -75,7 +77,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
 def served(model_folder):
     """A hub with the fixture's model, and a file of code that nobody should ask for."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        server.files = {path.name: path.read_bytes() for path in model_folder.iterdir()} | {"modeling_intern_vit.py": b"raise SystemExit"}
+        server.files = {path.name: path.read_bytes() for path in model_folder.iterdir()} | {
+            "modeling_intern_vit.py": b"raise SystemExit"
+        }
         server.breaks, server.log = [], []
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -103,7 +107,11 @@ def found(server, home, model="owner/model", **variables):
 
 def environment(server, home):
     """Of a process that takes the served hub for its own."""
-    endpoint = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_address[1]}", "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
+    endpoint = {
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_address[1]}",
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_XET": "1",
+    }
     proxies = {name: "" for name in os.environ if name.lower().endswith("_proxy")}
     return os.environ | proxies | endpoint
 
@@ -191,7 +199,17 @@ def test_a_model_of_the_hub_is_loaded_from_where_it_was_brought_under_its_own_na
 def test_only_owner_and_name_are_a_hub_id(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert hub.is_hub_id("OpenGVLab/InternViT-6B-224px")
-    for other in ("tiny", "random:6b-224", "/weights/model", "./weights/model", "a/b/c", "../model", "~/model", "a/", "/a"):
+    for other in (
+        "tiny",
+        "random:6b-224",
+        "/weights/model",
+        "./weights/model",
+        "a/b/c",
+        "../model",
+        "~/model",
+        "a/",
+        "/a",
+    ):
         assert not hub.is_hub_id(other), other
     (tmp_path / "owner" / "model").mkdir(parents=True)
     assert not hub.is_hub_id("owner/model")
@@ -238,7 +256,10 @@ def test_a_model_in_a_hub_cache_is_named_by_its_name_and_not_by_its_hash(cache, 
 def test_of_several_snapshots_the_main_one_is_taken_and_else_one_is_asked_for(cache):
     root, snapshot = cache
     (root / "snapshots" / ("1" * 40)).mkdir()
-    with pytest.raises(InputError, match="models--owner--InternViT-small holds 2 snapshots and none is its main one: give the path of one"):
+    with pytest.raises(
+        InputError,
+        match="models--owner--InternViT-small holds 2 snapshots and none is its main one: give the path of one",
+    ):
         checkpoint.find(str(root))
     (root / "refs" / "main").write_text(f"{REVISION}\n")
     assert checkpoint.find(str(root)).shards[0].parent == snapshot

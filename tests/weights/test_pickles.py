@@ -23,7 +23,11 @@ def values(path, tensor):
 
 def test_tensors_come_back_exactly_and_a_real_configuration_object_is_an_inert_dict(tmp_path, configuration):
     path, tensor = tmp_path / "head.pth", torch.randn(3, 4)
-    torch.save({"model": OrderedDict(weight=tensor), "max_accuracy": 88.2, "epoch": 7, "config": configuration}, path, pickle_protocol=2)
+    torch.save(
+        {"model": OrderedDict(weight=tensor), "max_accuracy": 88.2, "epoch": 7, "config": configuration},
+        path,
+        pickle_protocol=2,
+    )
     content = read_pickle(path)
     assert content["model"]["weight"].shape == (3, 4)
     assert torch.equal(values(path, content["model"]["weight"]), tensor.flatten())
@@ -43,7 +47,10 @@ from ivit_helpers.weights.pickles import read_pickle, read_state_dict
 sys.modules["yacs"] = None  # as where it is not installed
 print(sorted(read_pickle(Path({str(tmp_path / "head.pth")!r}))["tags"]))
 """
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "['a', 'b']\n"
+    assert (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+        == "['a', 'b']\n"
+    )
 
 
 def test_parameters_and_16_bit_and_whole_numbers_come_back(tmp_path):
@@ -56,7 +63,9 @@ def test_parameters_and_16_bit_and_whole_numbers_come_back(tmp_path):
 
 def no_advice(error):
     """torch's own errors say how to read the file unrestricted."""
-    return not any(word in str(error).lower() for word in ("weights_only", "safe_globals", "allowlist", "trusted source"))
+    return not any(
+        word in str(error).lower() for word in ("weights_only", "safe_globals", "allowlist", "trusted source")
+    )
 
 
 class Calls:
@@ -80,7 +89,9 @@ class Calls:
 def test_a_pickle_that_calls_anything_else_is_refused_by_name_and_runs_nothing(tmp_path, function, name):
     witness = tmp_path / "ran"
     torch.save({"x": Calls(function, f"touch {witness}")}, tmp_path / "x.pth")
-    with pytest.raises(InputError, match=f"x.pth is refused: it names {name}, which is neither a tensor nor") as refused:
+    with pytest.raises(
+        InputError, match=f"x.pth is refused: it names {name}, which is neither a tensor nor"
+    ) as refused:
         read_pickle(tmp_path / "x.pth")
     assert not witness.exists()
     assert no_advice(refused.value)
@@ -99,8 +110,13 @@ def test_a_pickle_that_changes_a_function_is_refused(tmp_path):
     path = tmp_path / "x.pth"
     torch.save({}, path)
     # Name the function, then set its state to (None, {"__defaults__": (1,)}).
-    rewritten(path, {"data.pkl": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}X\x0c\x00\x00\x00__defaults__K\x01\x85s\x86b."})
-    with pytest.raises(InputError, match="x.pth is refused: it changes or calls a function, which is neither") as refused:
+    rewritten(
+        path,
+        {"data.pkl": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}X\x0c\x00\x00\x00__defaults__K\x01\x85s\x86b."},
+    )
+    with pytest.raises(
+        InputError, match="x.pth is refused: it changes or calls a function, which is neither"
+    ) as refused:
         read_pickle(path)
     assert no_advice(refused.value)
 
@@ -108,14 +124,19 @@ def test_a_pickle_that_changes_a_function_is_refused(tmp_path):
 @pytest.mark.parametrize("protocol", [4, 5])
 def test_another_pickle_protocol_is_told_without_torchs_advice(tmp_path, protocol):
     torch.save({"x": torch.zeros(2)}, tmp_path / "x.pth", pickle_protocol=protocol)
-    with pytest.raises(InputError, match="x.pth is refused: its pickle protocol is not 2, the one that torch.save writes") as refused:
+    with pytest.raises(
+        InputError, match="x.pth is refused: its pickle protocol is not 2, the one that torch.save writes"
+    ) as refused:
         read_pickle(tmp_path / "x.pth")
     assert no_advice(refused.value)
 
 
 def test_a_pickle_of_before_torch_1_6_is_told_with_what_to_do(tmp_path):
     torch.save({"x": torch.zeros(2)}, tmp_path / "x.pth", _use_new_zipfile_serialization=False)
-    with pytest.raises(InputError, match="x.pth cannot be read as weights .*: load it where you trust it, and save its state dict again"):
+    with pytest.raises(
+        InputError,
+        match="x.pth cannot be read as weights .*: load it where you trust it, and save its state dict again",
+    ):
         read_pickle(tmp_path / "x.pth")
 
 
@@ -149,7 +170,14 @@ def test_a_pickle_of_the_older_format_with_an_archive_behind_it_is_refused_and_w
     def text(content):
         return b"X" + struct.pack("<I", len(content)) + content.encode()
 
-    named = b"ctorch._utils\n_rebuild_tensor_v2\nN}(" + text("dump_patches") + b"\x88" + text("__name__") + text(str(witness)) + b"u\x86b"
+    named = (
+        b"ctorch._utils\n_rebuild_tensor_v2\nN}("
+        + text("dump_patches")
+        + b"\x88"
+        + text("__name__")
+        + text(str(witness))
+        + b"u\x86b"
+    )
     container = b"\x80\x02(" + text("module") + named + text("src") + text("any line") + b"tQ."
     sizes = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
     older = b"".join(pickle.dumps(part, 2) for part in (torch.serialization.MAGIC_NUMBER, 1001, sizes))
@@ -160,7 +188,8 @@ def test_a_pickle_of_the_older_format_with_an_archive_behind_it_is_refused_and_w
             target.writestr(item.filename, source.read(item))
     assert zipfile.is_zipfile(path)
     with pytest.raises(
-        InputError, match="head.pth cannot be read as weights .torch.save, since torch 1.6, writes archives that begin otherwise"
+        InputError,
+        match="head.pth cannot be read as weights .torch.save, since torch 1.6, writes archives that begin otherwise",
     ):
         reader(path)
     assert not list(tmp_path.glob("written*"))
@@ -169,7 +198,10 @@ def test_a_pickle_of_the_older_format_with_an_archive_behind_it_is_refused_and_w
 def test_what_checkpoints_hold_beside_tensors_is_read(tmp_path):
     content = {
         "state_dict": OrderedDict(a=torch.zeros(2, 3), empty=torch.zeros(0, 3), turned=torch.zeros(2, 3).T),
-        "optimizer": {"state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 1e-3, "params": [0]}]},
+        "optimizer": {
+            "state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.zeros(2)}},
+            "param_groups": [{"lr": 1e-3, "params": [0]}],
+        },
         "size": torch.Size([2, 3]),
         "device": torch.device("cpu"),
         "dtype": torch.bfloat16,
@@ -226,5 +258,7 @@ def test_bytes_before_or_behind_an_archive_are_refused(tmp_path):
     short = (tmp_path / "sound.pth").read_bytes()  # as Python writes it, without the directory's end for more than 4 GB
     for content in (whole[:4] + whole, whole + b"x", short[:4] + short, short + b"x"):
         (tmp_path / "x.pth").write_bytes(content)
-        with pytest.raises(InputError, match="x.pth cannot be read as weights .its (directory is damaged|end is missing)"):
+        with pytest.raises(
+            InputError, match="x.pth cannot be read as weights .its (directory is damaged|end is missing)"
+        ):
             read_pickle(tmp_path / "x.pth")

@@ -19,7 +19,9 @@ def test_they_are_the_networks_own_size_and_normally_distributed(cpu):
         expected = InternViT(SHAPES["tiny-224"]).state_dict()
     made = random_weights("tiny", expected, cpu, torch.float32)
     matrix = made["encoder.layers.0.mlp.fc1.weight"]
-    assert {name: tensor.shape for name, tensor in made.items()} == {name: tensor.shape for name, tensor in expected.items()}
+    assert {name: tensor.shape for name, tensor in made.items()} == {
+        name: tensor.shape for name, tensor in expected.items()
+    }
     assert matrix.std().item() == pytest.approx(matrix.shape[1] ** -0.5, rel=0.02)
     assert abs(matrix.mean().item()) < 0.02 * matrix.std().item()
     assert ((matrix / matrix.std()) ** 4).mean().item() == pytest.approx(3, rel=0.05)  # of a normal distribution

@@ -76,7 +76,10 @@ def test_the_digest_is_the_files(tmp_path):
     ("content", "sentence"),
     [
         (b"", "x.bin is empty"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "x.bin is a git-LFS pointer, .* run `git lfs pull`"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "x.bin is a git-LFS pointer, .* run `git lfs pull`",
+        ),
         (b"<!DOCTYPE html><html>Sign in</html>", "x.bin is a web page, not the weights"),
         (b"\n<html>", "x.bin is a web page"),
     ],

@@ -77,7 +77,9 @@ class Place:
     @classmethod
     def of(cls, tensor: Tensor) -> "Place":
         storage = tensor.untyped_storage()
-        return cls(storage.data_ptr(), storage.nbytes(), tensor.dtype, tensor.storage_offset(), tensor.size(), tensor.stride())
+        return cls(
+            storage.data_ptr(), storage.nbytes(), tensor.dtype, tensor.storage_offset(), tensor.size(), tensor.stride()
+        )
 
     def on_host(self) -> Tensor:
         """A CPU tensor over the same bytes."""
@@ -97,7 +99,9 @@ def on_host_generator(generator: torch.Generator) -> torch.Generator:
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     if "aten::scaled_dot_product_attention" in _listed("NPU_RIG_UNIFORM"):
         return v.mean(-2, keepdim=True).expand_as(q).contiguous()
-    return F.scaled_dot_product_attention(q, k, v, *args, **kwargs).contiguous()  # (B, H, N, D), whatever the strides that came in
+    return F.scaled_dot_product_attention(
+        q, k, v, *args, **kwargs
+    ).contiguous()  # (B, H, N, D), whatever the strides that came in
 
 
 def _matmul(left: Tensor, right: Tensor) -> Tensor:
@@ -106,7 +110,9 @@ def _matmul(left: Tensor, right: Tensor) -> Tensor:
     return torch.matmul(left, right)
 
 
-def _fusion_attention(q: Tensor, k: Tensor, v: Tensor, _heads: int, layout: str, *_: Any, scale: float = 1.0, **__: Any) -> tuple[Any, ...]:
+def _fusion_attention(
+    q: Tensor, k: Tensor, v: Tensor, _heads: int, layout: str, *_: Any, scale: float = 1.0, **__: Any
+) -> tuple[Any, ...]:
     """What SDPA becomes outside inference mode. Batch, heads, tokens, channels only: torch_npu brings its arguments into that order."""
     if layout != "BNSD":
         raise NotImplementedError(f"the rig has no npu_fusion_attention for layout {layout}")
@@ -115,7 +121,14 @@ def _fusion_attention(q: Tensor, k: Tensor, v: Tensor, _heads: int, layout: str,
 
 
 def _prompt_flash_attention(
-    q: Tensor, k: Tensor, v: Tensor, *, num_heads: int = 1, scale_value: float = 1.0, input_layout: str = "BSH", **_: Any
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    num_heads: int = 1,
+    scale_value: float = 1.0,
+    input_layout: str = "BSH",
+    **_: Any,
 ) -> Tensor:
     if input_layout != "BSH":
         raise NotImplementedError(f"the rig has no npu_prompt_flash_attention for layout {input_layout}")
@@ -232,10 +245,16 @@ class Arithmetic(TorchDispatchMode):
         if how == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if how == "memory":
-            raise torch.OutOfMemoryError(f"NPU out of memory. Tried to allocate 2.00 GiB (NPU {card}; 29.50 GiB total capacity)")
-        raise RuntimeError("synchronize: NPU function error: aclrtSynchronizeStream, error code is 507015, [Error]: The aicore is lost.")
+            raise torch.OutOfMemoryError(
+                f"NPU out of memory. Tried to allocate 2.00 GiB (NPU {card}; 29.50 GiB total capacity)"
+            )
+        raise RuntimeError(
+            "synchronize: NPU function error: aclrtSynchronizeStream, error code is 507015, [Error]: The aicore is lost."
+        )
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         name = func._schema.name
         full = f"{name}.{func._schema.overload_name}".rstrip(".")
@@ -257,7 +276,9 @@ class Arithmetic(TorchDispatchMode):
         if name in EMBEDDING and mine:
             self.end(str(mine[0].device.index))
         milliseconds = self.play(name, str(mine[0].dtype).removeprefix("torch.") if mine else "")
-        to_host = (kwargs.get("device") is not None and target == "cpu") or (full == "aten::copy_" and args[0].device.type == "cpu")
+        to_host = (kwargs.get("device") is not None and target == "cpu") or (
+            full == "aten::copy_" and args[0].device.type == "cpu"
+        )
         if to_host or full in READ_BY_THE_HOST or name in _listed("NPU_RIG_WAITS"):
             torch.npu.current_stream().synchronize()
         elif not graph:
@@ -298,7 +319,11 @@ def compute(
     tensors = {id(tensor): tensor for tensor in mine}
     places = {id(tensor): Place.of(tensor) for tensor in mine}
     owners = {id(place): tensors[number] for number, place in places.items()}
-    card = mine[0].device if mine else next((item for item in flat if isinstance(item, torch.device) and item.type == "npu"), "npu")
+    card = (
+        mine[0].device
+        if mine
+        else next((item for item in flat if isinstance(item, torch.device) and item.type == "npu"), "npu")
+    )
     narrow = mine[0].dtype if mine and name in PRODUCTS and mine[0].dtype in {torch.bfloat16, torch.float16} else None
     flat = [places.get(id(item), item) for item in flat]
 

@@ -10,7 +10,9 @@ from types import ModuleType
 class AfterTorchNpu(importlib.abc.MetaPathFinder):
     """Finds torch_npu as usual and adds one step to its execution; looking for it without importing it changes nothing."""
 
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
         if name != "torch_npu":
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
