@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ivit_helpers.device.device import Device
 from ivit_helpers.measure.timing import Forward, timed
-from ivit_helpers.model.rounding import relative_error
+from ivit_helpers.model.kernels import relative_error
 from ivit_helpers.record.record import BenchmarkRecord
 from ivit_helpers.record.run import Run
 from ivit_helpers.report.table import Table

@@ -19,7 +19,7 @@ from ivit_helpers.device.selection import select
 from ivit_helpers.errors import InputError
 from ivit_helpers.measure.launches import host_and_device
 from ivit_helpers.measure.timing import pixel_batch, timed
-from ivit_helpers.model.rounding import relative_error
+from ivit_helpers.model.kernels import relative_error
 from ivit_helpers.record.parameters import BenchmarkParameters
 from ivit_helpers.record.record import write_whole
 from ivit_helpers.weights import checkpoint, loading

@@ -5,7 +5,7 @@ import math
 from ivit_helpers.accuracy import flips, other_run, reference
 from ivit_helpers.device.device import dtype_name
 from ivit_helpers.errors import InputError
-from ivit_helpers.model.rounding import ALLOWED_MULTIPLE, FLOOR
+from ivit_helpers.model.kernels import ALLOWED_MULTIPLE, FLOOR
 from ivit_helpers.record.compared import CompareRow
 from ivit_helpers.record.record import AccuracyRecord, ExploreRecord, ModelRecord
 from ivit_helpers.record.rows import AccuracyRow

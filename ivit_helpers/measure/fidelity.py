@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from ivit_helpers.device.cpu import host
 from ivit_helpers.device.device import Device, dtype_name
 from ivit_helpers.measure.peer import peer_part
-from ivit_helpers.model.kernels import PLAIN
+from ivit_helpers.model.kernels import ALLOWED_MULTIPLE, FLOOR, PLAIN, reference_dtype, relative_error
 from ivit_helpers.model.network import Block, Embeddings, InternViT
-from ivit_helpers.model.rounding import ALLOWED_MULTIPLE, FLOOR, reference_dtype, relative_error
 from ivit_helpers.record.progress import Progress
 
 

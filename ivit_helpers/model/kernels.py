@@ -1,6 +1,6 @@
-"""RMSNorm, GELU, attention, scaled residual and MLP: the plain form of each, and the slots that a device's fused operators fill.
+"""The operations of a block that devices fuse: the plain form of each, the slots for fused ones, and how far rounding may go.
 
-Every function takes and returns tensors of one dtype on one device. Shapes: B images, H heads, N tokens, D channels a head.
+Every kernel takes and returns tensors of one dtype on one device. Shapes: B images, H heads, N tokens, D channels a head.
 """
 
 import math
@@ -8,9 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ivit_helpers.device.device import Device, three_launches
+from ivit_helpers.device.device import Device
+
+ALLOWED_MULTIPLE = {torch.float32: 2.0, torch.bfloat16: 3.0, torch.float16: 3.0}
+"""How many times as large as a correct implementation's error another one's may be; torchbench accepts the same multiples"""
+FLOOR = 100 * torch.finfo(torch.float32).eps
+"""Relative error that is always accepted: float32 kernels approximate erf and sum in other orders; a wrong formula costs 1e-4 and more"""
 
 
 @dataclass(frozen=True)
@@ -27,24 +33,19 @@ class Kernels:
     add_scaled: Callable[[Tensor, Tensor, Tensor], Tensor]
     """(B, N, C) residual, (B, N, C) update, (C,) layer scale -> residual + update * scale"""
     mlp: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Callable[[Tensor], Tensor]], Tensor]
-    """(..., C) input, (I, C) weight, (I,) bias, (C, I) weight, (C,) bias, the GELU of these kernels -> (..., C). One that is a single
-    launch has a GELU of its own, and may have `lay_out(linear)`, which arranges the memory of a linear once, as it reads it"""
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    """(..., C) input, (I, C) weight, (I,) bias, (C, I) weight, (C,) bias, the GELU of these kernels -> (..., C)"""
 
 
 def plain_rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """RMSNorm as the published model computes it: in float32, cast back, then times the weight."""
-    wide = _at_least_float32(x)
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
     wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + epsilon)
     return weight * wide.to(x.dtype)
 
 
 def plain_gelu(x: Tensor) -> Tensor:
     """GELU by its definition, in float32: right also where a device's own gelu computes the tanh approximation."""
-    wide = _at_least_float32(x)
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
     return (0.5 * wide * (1 + torch.erf(wide / math.sqrt(2)))).to(x.dtype)
 
 
@@ -59,9 +60,26 @@ def plain_add_scaled(x: Tensor, update: Tensor, scale: Tensor) -> Tensor:
     return x + update * scale
 
 
-PLAIN = Kernels("plain", plain_rms_norm, plain_gelu, plain_attention, plain_add_scaled, three_launches)
+def plain_mlp(
+    x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bias2: Tensor, gelu: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Two linears with the exact GELU between them, each an operator of its own."""
+    return F.linear(gelu(F.linear(x, weight1, bias1)), weight2, bias2)
+
+
+PLAIN = Kernels("plain", plain_rms_norm, plain_gelu, plain_attention, plain_add_scaled, plain_mlp)
 
 
 def fused(device: Device) -> Kernels:
     """A device's fused operators in their slots; the plain form where it has none."""
     return replace(PLAIN, name="fused", **device.fused_operators())
+
+
+def reference_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype that a reference is computed in: the next wider one that a CPU computes fast."""
+    return torch.float64 if dtype == torch.float32 else torch.float32
+
+
+def relative_error(result: Tensor, reference: Tensor) -> float:
+    """Root mean square of the difference over that of the reference; nan where `result` is not finite."""
+    return float((result.to(reference.dtype) - reference).norm() / reference.norm())

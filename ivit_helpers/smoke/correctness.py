@@ -10,7 +10,7 @@ from ivit_helpers.device.device import dtype_name
 from ivit_helpers.measure.fidelity import ReferenceStates, block_errors, hidden_states, reference_states
 from ivit_helpers.measure.figures import layer_errors
 from ivit_helpers.model.kernel_check import trusted_kernels
-from ivit_helpers.model.rounding import relative_error
+from ivit_helpers.model.kernels import relative_error
 from ivit_helpers.record.record import SmokeRecord
 from ivit_helpers.record.run import Run
 from ivit_helpers.report.figure import Figure

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from ivit_helpers.device import cpu as cpu_device
 from ivit_helpers.measure.launches import audited
-from ivit_helpers.model import kernels, rounding
+from ivit_helpers.model import kernels
 from tests.builders import FUSED
 
 
@@ -53,8 +53,8 @@ def test_the_cpus_norm_reads_columns_of_a_wider_tensor_leaves_them_alone_and_tak
         found = FUSED.rms_norm(keys, weight, 1e-6)
     assert torch.equal(wider, before)
     assert (found.dtype, found.shape, found[0, 1].abs().max()) == (dtype, keys.shape, 0)
-    usual = rounding.relative_error(kernels.plain_rms_norm(keys, weight, 1e-6), exact)
-    assert rounding.relative_error(found, exact) <= 1.1 * usual + 1e-15
+    usual = kernels.relative_error(kernels.plain_rms_norm(keys, weight, 1e-6), exact)
+    assert kernels.relative_error(found, exact) <= 1.1 * usual + 1e-15
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
@@ -67,5 +67,5 @@ def test_the_cpus_mlp_in_two_operators_rounds_no_worse_than_three(cpu, dtype):
     exact = kernels.PLAIN.mlp(*(part.double() for part in given), F.gelu)
     with cpu.inference():
         assert audited(lambda: FUSED.mlp(*given, F.gelu), cpu).calls == {("mkldnn::_linear_pointwise", "cpu"): 2}
-        errors = [rounding.relative_error(run(*given, F.gelu), exact) for run in (FUSED.mlp, kernels.PLAIN.mlp)]
+        errors = [kernels.relative_error(run(*given, F.gelu), exact) for run in (FUSED.mlp, kernels.PLAIN.mlp)]
     assert errors[0] <= 1.1 * errors[1]

@@ -7,8 +7,7 @@ from ivit_helpers.device.device import Device
 from ivit_helpers.errors import InputError
 from ivit_helpers.measure import peer
 from ivit_helpers.measure.launches import audited
-from ivit_helpers.model import rounding
-from ivit_helpers.model.kernels import PLAIN
+from ivit_helpers.model.kernels import PLAIN, reference_dtype, relative_error
 from ivit_helpers.model.network import SHAPES, ClassificationHead, InternViT, InternViTConfig
 from tests.builders import FUSED, SMALL, randomised
 
@@ -19,13 +18,13 @@ def distance(config, dtype=torch.float32, kernels=None):
     """(ours, transformers') relative error against float64 for float32, float32 for bfloat16, on shared random weights."""
     network = randomised(config).to(dtype)
     pixels = torch.randn(2, 3, config.image_size, config.image_size, generator=torch.Generator().manual_seed(1))
-    wide = rounding.reference_dtype(dtype)
+    wide = reference_dtype(dtype)
     ours = network.sharing_weights(kernels) if kernels else network
     exact = InternViT(config).to(wide)
     exact.load_state_dict({name: tensor.to(wide) for name, tensor in network.state_dict().items()})
     with torch.inference_mode():
         expected = exact.eval()(pixels)
-        return [rounding.relative_error(run(pixels), expected) for run in (ours, peer.Peer(network))]
+        return [relative_error(run(pixels), expected) for run in (ours, peer.Peer(network))]
 
 
 def test_the_published_network_has_the_published_number_of_tensors_parameters_and_operations():
@@ -66,7 +65,7 @@ def test_normalising_the_key_with_the_querys_weight_changes_the_answer():
     other.load_state_dict(state)
     pixels = torch.randn(1, 3, 56, 56)
     with torch.inference_mode():
-        assert rounding.relative_error(other(pixels), network(pixels)) > 1e-4
+        assert relative_error(other(pixels), network(pixels)) > 1e-4
 
 
 def test_a_block_with_an_accelerators_fused_kernels_is_twelve_launches_and_copies_nothing(cpu, small_network):

@@ -18,7 +18,7 @@ from ivit_helpers.device import device, environment
 from ivit_helpers.device.selection import select
 from ivit_helpers.images import folders, transform
 from ivit_helpers.measure import fidelity, samples, timing
-from ivit_helpers.model import kernel_check, kernels, rounding
+from ivit_helpers.model import kernel_check, kernels
 from ivit_helpers.model.network import InternViTConfig
 from ivit_helpers.smoke import diagnosis, operators
 from ivit_helpers.weights import checkpoint, loading
@@ -106,10 +106,10 @@ def test_gelu_is_the_exact_form_for_transformers_too(npu):
 def test_float32_convolutions_are_not_rounded_to_hf32(npu):
     network, seen = randomised(SMALL), transform.synthetic_pixels(1, SMALL.image_size)
     exact, on_card = network.embeddings(seen), network.embeddings.to("npu")
-    assert rounding.relative_error(on_card(seen.to("npu")).cpu(), exact) < 1e-6
+    assert kernels.relative_error(on_card(seen.to("npu")).cpu(), exact) < 1e-6
     torch.npu.conv.allow_hf32 = True
     try:
-        assert rounding.relative_error(on_card(seen.to("npu")).cpu(), exact) > 1e-5, "the rig's trap does not snap"
+        assert kernels.relative_error(on_card(seen.to("npu")).cpu(), exact) > 1e-5, "the rig's trap does not snap"
     finally:
         torch.npu.conv.allow_hf32 = False
 
@@ -184,7 +184,7 @@ def test_the_fused_mlp_gives_the_plain_ones_answers_with_the_published_tensors(l
         assert torch.equal(tensor.cpu(), published[name].bfloat16().to(dtype)), name
     with model.device.inference():
         found, expected = model.network(pixels(model, 2)).cpu(), plain(pixels(model, 2)).cpu()
-    assert rounding.relative_error(found.float(), expected.float()) < 4 * torch.finfo(dtype).eps
+    assert kernels.relative_error(found.float(), expected.float()) < 4 * torch.finfo(dtype).eps
     weight = model.network.encoder.layers[0].mlp.fc1.weight
     assert (weight.shape, weight.t().is_contiguous()) == ((SMALL.intermediate_size, SMALL.hidden_size), True)
 
