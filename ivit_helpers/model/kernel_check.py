@@ -12,19 +12,8 @@ from torch import Tensor
 
 from ivit_helpers.device.cpu import host
 from ivit_helpers.device.device import Device
-from ivit_helpers.model.kernels import (
-    ALLOWED_MULTIPLE,
-    FLOOR,
-    PLAIN,
-    Kernels,
-    fused,
-    plain_gelu,
-    reference_dtype,
-    relative_error,
-)
+from ivit_helpers.model.kernels import ALLOWED_MULTIPLE, FLOOR, PLAIN, Kernels, fused, reference_dtype, relative_error
 from ivit_helpers.model.network import InternViTConfig
-
-Arguments = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -46,7 +35,7 @@ class KernelVerdict:
         return "; ".join(filter(None, [self.refused, measured, instead]))
 
 
-def _inputs(config: InternViTConfig, wanted: Collection[str]) -> dict[str, list[Arguments]]:
+def _inputs(config: InternViTConfig, wanted: Collection[str]) -> dict[str, list[tuple[Any, ...]]]:
     """Float32 arguments of one image's size for each wanted kernel, on the CPU; always the same."""
     generator = torch.Generator().manual_seed(0)
 
@@ -54,7 +43,7 @@ def _inputs(config: InternViTConfig, wanted: Collection[str]) -> dict[str, list[
         return torch.randn(*shape, generator=generator)
 
     tokens, width, heads = config.tokens, config.hidden_size, config.num_attention_heads
-    samples: dict[str, list[Arguments]] = {
+    samples: dict[str, list[tuple[Any, ...]]] = {
         "rms_norm": [(normal(1, tokens, width), 1 + 0.1 * normal(width), config.layer_norm_eps)],
         # Relative to its size, the tanh form differs from the exact one most where the answer is small.
         "gelu": [(normal(1, tokens, width),), (torch.linspace(-4, -1.5, 4096),)],
@@ -71,20 +60,20 @@ def _inputs(config: InternViTConfig, wanted: Collection[str]) -> dict[str, list[
         token, weight1 = torch.zeros(1, 1, width), torch.zeros(inner, width)
         token[..., 0], weight1[:, 0] = 1, torch.linspace(-4, -2.5, inner)
         samples["mlp"] = [
-            (normal(1, 16, width), *weights, plain_gelu),
-            (token, weight1, torch.zeros(inner), weight2, torch.zeros(width), plain_gelu),
+            (normal(1, 16, width), *weights, PLAIN.gelu),
+            (token, weight1, torch.zeros(inner), weight2, torch.zeros(width), PLAIN.gelu),
         ]
     return {name: samples[name] for name in wanted}
 
 
 def _judge(
-    name: str, kernel: Callable[..., Tensor], samples: Sequence[Arguments], device: Device, dtype: torch.dtype
+    name: str, kernel: Callable[..., Tensor], samples: Sequence[tuple[Any, ...]], device: Device, dtype: torch.dtype
 ) -> KernelVerdict:
     """Compare a kernel on its device with the plain one on the CPU, from the same rounded arguments."""
     plain, cpu = getattr(PLAIN, name), host()
 
-    def converted(arguments: Arguments, where: torch.device, to: torch.dtype) -> Arguments:
-        return tuple(item.to(to).to(where) if isinstance(item, Tensor) else item for item in arguments)
+    def converted(sample: Sequence[Any], where: torch.device, to: torch.dtype) -> list[Any]:
+        return [item.to(to).to(where) if isinstance(item, Tensor) else item for item in sample]
 
     worst = KernelVerdict(name, error=0.0, allowed=0.0)
     for sample in samples:

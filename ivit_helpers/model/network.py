@@ -4,61 +4,51 @@ Shapes: B images, N tokens (one class token, then the patches in rows), C channe
 Source: the published config.json and modeling_intern_vit.py of OpenGVLab/InternViT-6B-224px; arXiv 2312.14238 for the head.
 """
 
-import reprlib
-from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from ivit_helpers.errors import InputError
 from ivit_helpers.model.kernels import PLAIN, Kernels
 
-NORM_TYPES = ("rms_norm", "layer_norm")
-RANGES = {
-    "hidden_size": (1, 2**14), "num_hidden_layers": (1, 256), "num_attention_heads": (1, 256), "intermediate_size": (1, 2**16),
-    "image_size": (1, 2**11), "patch_size": (1, 2**11), "num_channels": (3, 3), "layer_norm_eps": (1e-12, 1e-3),
-}  # fmt: skip
-"""Sizes to four times the 6B network's, beyond which its mere description takes minutes; 3 channels, as images have; an epsilon of
-0 makes NaN of a token of zeros, and with 1 a norm has no effect."""
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(strict=True))
 class InternViTConfig:
-    """What of a published config.json decides the network; the defaults are InternViT-6B-224px."""
+    """What of a published config.json decides the network; the defaults are InternViT-6B-224px.
 
-    hidden_size: int = 3200
-    num_hidden_layers: int = 48
-    num_attention_heads: int = 25
-    intermediate_size: int = 12800
-    image_size: int = 224
-    patch_size: int = 14
-    num_channels: int = 3
-    norm_type: str = "rms_norm"
+    Sizes go to four times the 6B network's. Raises InputError for values that are not possible.
+    """
+
+    hidden_size: Annotated[int, Field(ge=1, le=2**14)] = 3200
+    num_hidden_layers: Annotated[int, Field(ge=1, le=256)] = 48
+    num_attention_heads: Annotated[int, Field(ge=1, le=256)] = 25
+    intermediate_size: Annotated[int, Field(ge=1, le=2**16)] = 12800
+    image_size: Annotated[int, Field(ge=1, le=2**11)] = 224
+    patch_size: Annotated[int, Field(ge=1, le=2**11)] = 14
+    num_channels: Annotated[int, Field(ge=3, le=3)] = 3
+    norm_type: Literal["rms_norm", "layer_norm"] = "rms_norm"
     qk_normalization: bool = True
     qkv_bias: bool = False
-    layer_norm_eps: float = 1e-6
+    layer_norm_eps: Annotated[float, Field(ge=1e-12, le=1e-3)] = 1e-6
 
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            kinds = (int, float) if isinstance(field.default, float) else (type(field.default),)
-            if type(value) not in kinds or (not isinstance(value, str | bool) and not value > 0):
-                self._refuse(f"{field.name} is", value, f", where a value such as {field.default!r} is expected")
-        for name, (least, most) in RANGES.items():
-            if not least <= (value := getattr(self, name)) <= most:
-                self._refuse(f"{name} is", value, f", and it may be {least:g} to {most:g}")
-        if self.hidden_size % self.num_attention_heads:
-            self._refuse(
-                "hidden_size", self.hidden_size, f" does not divide into {self.num_attention_heads} attention heads"
-            )
-        if self.image_size % self.patch_size:
-            self._refuse("image_size", self.image_size, f" is not a multiple of patch_size {self.patch_size}")
-        if self.norm_type not in NORM_TYPES:
-            self._refuse("norm_type", self.norm_type, f" is not known; it may be {' or '.join(NORM_TYPES)}")
-
-    def _refuse(self, name: str, value: object, why: str) -> None:
-        raise InputError(f"config.json: {name} {reprlib.repr(value)}{why}.")
+    @model_validator(mode="wrap")
+    @classmethod
+    def _validated(cls, values: Any, validate: Any) -> Any:
+        """Name the first impossible value in one sentence."""
+        try:
+            config = validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InputError(f"config.json: {first['loc'][0]} is {first['input']!r}: {first['msg']}.") from None
+        for whole, part in (("hidden_size", "num_attention_heads"), ("image_size", "patch_size")):
+            if getattr(config, whole) % getattr(config, part):
+                sizes = f"{getattr(config, whole)} is not a multiple of {part} {getattr(config, part)}"
+                raise InputError(f"config.json: {whole} {sizes}.")
+        return config
 
     @property
     def grid(self) -> int:
@@ -92,12 +82,6 @@ class RMSNorm(nn.Module):
         return self.kernels.rms_norm(x, self.weight, self.epsilon)
 
 
-def _norm(config: InternViTConfig, kernels: Kernels) -> nn.Module:
-    if config.norm_type == "layer_norm":
-        return nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-    return RMSNorm(config.hidden_size, config.layer_norm_eps, kernels)
-
-
 class Embeddings(nn.Module):
     """Pixels (B, 3, height, width) -> tokens (B, N, C)."""
 
@@ -118,10 +102,8 @@ class Embeddings(nn.Module):
         return torch.cat([of_class, resized.flatten(2).transpose(1, 2).to(of_class.dtype)], dim=1)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        patches: Tensor = self.patch_embedding(
-            pixel_values.to(self.patch_embedding.weight.dtype)
-        )  # (B, C, rows, columns)
-        rows, columns = patches.shape[-2:]
+        patches: Tensor = self.patch_embedding(pixel_values.to(self.patch_embedding.weight.dtype))
+        rows, columns = patches.shape[-2:]  # of (B, C, rows, columns)
         class_token = self.class_embedding.expand(len(patches), -1, -1)
         tokens = torch.cat([class_token, patches.flatten(2).transpose(1, 2)], dim=1)
         return tokens + self.positions(rows, columns)
@@ -181,13 +163,19 @@ class Block(nn.Module):
 
     def __init__(self, config: InternViTConfig, kernels: Kernels) -> None:
         super().__init__()
+        width, epsilon = config.hidden_size, config.layer_norm_eps
+
+        def norm() -> nn.Module:
+            layer_norm = config.norm_type == "layer_norm"
+            return nn.LayerNorm(width, eps=epsilon) if layer_norm else RMSNorm(width, epsilon, kernels)
+
         self.kernels = kernels
-        self.norm1 = _norm(config, kernels)
+        self.norm1 = norm()
         self.attn = Attention(config, kernels)
-        self.ls1 = nn.Parameter(torch.ones(config.hidden_size))
-        self.norm2 = _norm(config, kernels)
+        self.ls1 = nn.Parameter(torch.ones(width))
+        self.norm2 = norm()
         self.mlp = MLP(config, kernels)
-        self.ls2 = nn.Parameter(torch.ones(config.hidden_size))
+        self.ls2 = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.kernels.add_scaled(x, self.attn(self.norm1(x)), self.ls1)
