@@ -13,10 +13,9 @@ from ivit_helpers.benchmark import figures
 from ivit_helpers.cards import launching
 from ivit_helpers.device.several import named_devices
 from ivit_helpers.measure.samples import interval
-from ivit_helpers.record.at_once import CardAtOnce, CardsAtOnce, Estimate
 from ivit_helpers.record.parameters import BenchmarkParameters
 from ivit_helpers.record.record import BenchmarkRecord, best
-from ivit_helpers.record.rows import BenchmarkRow
+from ivit_helpers.record.rows import BenchmarkRow, CardAtOnce, CardsAtOnce, Estimate
 from ivit_helpers.record.run import Run
 from ivit_helpers.report.figure import Together
 from ivit_helpers.report.table import Table, facts, number

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from ivit_helpers.record.at_once import CardsAtOnce
 from ivit_helpers.record.record import BenchmarkRecord
-from ivit_helpers.record.rows import BenchmarkRow
+from ivit_helpers.record.rows import BenchmarkRow, CardsAtOnce
 from ivit_helpers.report.figure import Figure, draw
 from ivit_helpers.report.theme import Theme
 

@@ -6,9 +6,8 @@ from ivit_helpers.accuracy import flips, other_run, reference
 from ivit_helpers.device.device import dtype_name
 from ivit_helpers.errors import InputError
 from ivit_helpers.model.kernels import ALLOWED_MULTIPLE, FLOOR
-from ivit_helpers.record.compared import CompareRow
 from ivit_helpers.record.record import AccuracyRecord, ExploreRecord, ModelRecord
-from ivit_helpers.record.rows import AccuracyRow
+from ivit_helpers.record.rows import AccuracyRow, CompareRow
 from ivit_helpers.runs import NamedRun
 
 MULTIPLE = {dtype_name(dtype): multiple for dtype, multiple in ALLOWED_MULTIPLE.items()}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from ivit_helpers.compare.speed import THRESHOLD
-from ivit_helpers.record.compared import CompareRow
+from ivit_helpers.record.rows import CompareRow
 from ivit_helpers.report.figure import Figure, draw
 from ivit_helpers.report.theme import Theme
 

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 from ivit_helpers.compare.correctness import compare_answers, compare_errors, relative_errors
 from ivit_helpers.compare.speed import compare_speed
-from ivit_helpers.record.compared import CompareRow, Difference, Unmatched
 from ivit_helpers.record.record import AccuracyRecord, BenchmarkRecord, ExploreRecord, ModelRecord
-from ivit_helpers.record.rows import TimingRow
+from ivit_helpers.record.rows import CompareRow, Difference, TimingRow, Unmatched
 from ivit_helpers.report.table import facts
 from ivit_helpers.runs import NamedRun
 

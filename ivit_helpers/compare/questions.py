@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from ivit_helpers.compare import figures, pairs
 from ivit_helpers.compare.speed import THRESHOLD
 from ivit_helpers.measure.samples import interval_in_words
-from ivit_helpers.record.compared import ComparedRun, CompareRow
 from ivit_helpers.record.parameters import CompareParameters
 from ivit_helpers.record.record import CompareRecord, ModelRecord
+from ivit_helpers.record.rows import ComparedRun, CompareRow
 from ivit_helpers.record.run import Run
 from ivit_helpers.report.figure import Figure
 from ivit_helpers.report.table import NOTHING, Table, number

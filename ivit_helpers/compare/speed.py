@@ -13,8 +13,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from ivit_helpers.measure.timing import WINDOWS
-from ivit_helpers.record.compared import CompareRow
-from ivit_helpers.record.rows import TimingRow
+from ivit_helpers.record.rows import CompareRow, TimingRow
 
 THRESHOLD = 0.07
 """A change is reported from here on: the slower one takes 7 % longer (source: torchbench's regression detector)"""

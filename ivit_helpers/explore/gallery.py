@@ -13,9 +13,9 @@ from ivit_helpers.explore.looking import Looked
 from ivit_helpers.images.decoding import Decoded, batches
 from ivit_helpers.images.folders import digits, images_below
 from ivit_helpers.images.labelled_images import LabelledImages
-from ivit_helpers.record.explored import Neighbour
 from ivit_helpers.record.parameters import ExploreParameters
 from ivit_helpers.record.progress import Progress
+from ivit_helpers.record.rows import Neighbour
 from ivit_helpers.weights.loading import Loaded
 
 SHOWN = 6

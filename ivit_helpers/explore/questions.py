@@ -12,9 +12,9 @@ from ivit_helpers.explore.saved import FILE, origin_of, packed
 from ivit_helpers.explore.sides import ON_THE_CPU, compare
 from ivit_helpers.images.decoding import Decoded
 from ivit_helpers.images.single import named_image
-from ivit_helpers.record.explored import Neighbour
 from ivit_helpers.record.parameters import ExploreParameters
 from ivit_helpers.record.record import ExploreRecord
+from ivit_helpers.record.rows import Neighbour
 from ivit_helpers.report.figure import Together
 from ivit_helpers.report.panels import Panel, Panels, photograph
 from ivit_helpers.report.table import Facts, Sentence, facts

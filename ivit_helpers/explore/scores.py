@@ -4,7 +4,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from ivit_helpers.record.explored import Answer
+from ivit_helpers.record.rows import Answer
 from ivit_helpers.report.figure import Figure, draw
 from ivit_helpers.report.table import Table
 from ivit_helpers.report.theme import Theme

@@ -16,7 +16,7 @@ from ivit_helpers.explore.saved import Origin, saved_states
 from ivit_helpers.measure.fidelity import hidden_states, reference_states
 from ivit_helpers.measure.figures import layer_errors
 from ivit_helpers.model.kernels import ALLOWED_MULTIPLE, reference_dtype, relative_error
-from ivit_helpers.record.explored import ExploreRow
+from ivit_helpers.record.rows import ExploreRow
 from ivit_helpers.report.figure import Figure, Together, draw
 from ivit_helpers.report.panels import Panel, Panels, heat_map, scale_of
 from ivit_helpers.report.table import Sentence

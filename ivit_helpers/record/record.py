@@ -20,24 +20,29 @@ from pydantic import (
 
 from ivit_helpers.errors import InputError
 from ivit_helpers.paths import printable
-from ivit_helpers.record.at_once import CardsAtOnce
-from ivit_helpers.record.compared import ComparedRun, CompareRow, Difference, Unmatched
-from ivit_helpers.record.explored import Answer, ExploreRow, Neighbour
 from ivit_helpers.record.rows import (
     AccuracyRow,
     AllCards,
+    Answer,
     BenchmarkRow,
     CardRow,
+    CardsAtOnce,
     Check,
+    ComparedRun,
+    CompareRow,
     Conditions,
+    Difference,
+    ExploreRow,
     Frontier,
     Interruption,
     Limits,
     ModelFacts,
+    Neighbour,
     Provenance,
     SmokeRow,
     TimingRow,
     Transfer,
+    Unmatched,
     plain,
 )
 

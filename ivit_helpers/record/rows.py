@@ -1,4 +1,4 @@
-"""The rows of records: one model for each kind, with the unit and meaning of every field. Those of a comparison are in compared.py."""
+"""The rows of records: one model for each kind, with the unit and meaning of every field."""
 
 import math
 from collections.abc import Mapping
@@ -403,3 +403,139 @@ class Interruption(Part):
     images: int = Field(description="that it had answered and brought to the disk")
     journals: int
     dropped_bytes: int = Field(description="of half-written blocks, which are not believed")
+
+
+class Estimate(Part):
+    """A figure with its 95 % interval, by Student's t over windows; the ends are null for fewer than two windows."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+class CardAtOnce(Part):
+    """One card while all of them worked."""
+
+    process: int = Field(description="its number, from 0 on")
+    card: str
+    images_per_s: Estimate = Field(description="while all cards worked")
+    calls: int = Field(description="timed calls while all cards worked")
+    error: float | None = Field(
+        description="relative error of its last hidden state against the first card's, of one image; null where it is not finite"
+    )
+    host_ms: float | None = Field(
+        description="of a call among the others until its last launch returned; null on a CPU"
+    )
+    device_ms: float | None = Field(description="of the same calls until the device was idle; null on a CPU")
+
+    @property
+    def waits(self) -> bool:
+        """Whether this card waits for the host that launches its work."""
+        return waits_for_host(self.host_ms, self.device_ms)
+
+
+class CardsAtOnce(Part):
+    """All cards at once, and the first of them while the others waited, in windows that follow each other in turn."""
+
+    implementation: str
+    dtype: str
+    batch_size: int = Field(description="images a call of each card")
+    cards: list[CardAtOnce]
+    alone_images_per_s: Estimate = Field(description="the first card while the others waited")
+    alone_host_ms: float | None = Field(description="as host_ms, of the first card while the others waited")
+    alone_device_ms: float | None
+    images_per_s: Estimate = Field(
+        description="all cards together: their images over the time on the wall, from the first start to the last end"
+    )
+    kept_by_first: Estimate = Field(description="speed of the first card among the others over its speed alone, 0 to 1")
+    scaling_efficiency: Estimate = Field(
+        description="images_per_s over that of as many cards like the first alone, 0 to 1"
+    )
+    windows: int = Field(description="of each kind")
+
+    @property
+    def first_waits_alone(self) -> bool:
+        """Whether the first card waits for its host even while the others do nothing."""
+        return waits_for_host(self.alone_host_ms, self.alone_device_ms)
+
+
+class ComparedRun(Part):
+    """A run that is compared with others."""
+
+    given: str = Field(description="as it was named: a folder, a record or a page")
+    records: dict[str, str] = Field(description="id of the record, by notebook (empty in records of earlier versions)")
+    statuses: dict[str, str] = Field(description="how each notebook ended")
+    headlines: dict[str, str] = Field(description="the key figure of each notebook")
+    started: str = Field(description="UTC time of the first notebook, ISO 8601")
+    model: str
+    device: str
+    dtype: str
+
+
+class Difference(Part):
+    """Something that is not the same in all runs."""
+
+    name: str
+    values: list[str | None] = Field(description="of each run, in order; null where a run does not say")
+
+
+class Unmatched(Part):
+    """Something that only one of two compared runs has."""
+
+    run: int = Field(description="which later run, counted from 1 for the first one of all")
+    name: str
+    where: Literal["first", "later"] = Field(description="the run that has it")
+    why: str | None = Field(None, description="what the other run says of it")
+
+
+class CompareRow(Part):
+    """One thing in a later run beside the same thing in the first one."""
+
+    run: int = Field(description="which later run, counted from 1 for the first one of all")
+    kind: Literal["speed", "answers", "error", "ending"]
+    notebook: str
+    name: str = Field(description="the configuration, the image set, the implementation or the notebook")
+    unit: str = Field(description="of `first` and `later`")
+    first: float | None = Field(description="in the first run")
+    later: float | None = Field(description="in the later run")
+    change: float | None = Field(
+        None, description="speed and error: later over first; answers: later minus first, as a fraction"
+    )
+    low: float | None = Field(
+        None, description="lower end of the 95 % interval of the change; null where there is none"
+    )
+    high: float | None = Field(None, description="upper end of the 95 % interval")
+    p: float | None = Field(None, description="answers, image by image: McNemar's exact p")
+    outcome: Literal["better", "worse", "no difference seen", "not judged"]
+    detail: str = Field(description="the reason of the outcome, in words")
+
+
+class ExploreRow(Part):
+    """The difference between the two sides after one block. Differences are relative: root mean square over that of the other side."""
+
+    block: int = Field(description="0: after the embeddings")
+    difference: float | None = Field(description="of all tokens; null where it is not finite")
+    transformers: float | None = Field(
+        None,
+        description="of transformers' network on the CPU in this dtype, against the same reference; null where that is not computed",
+    )
+    class_token: float | None = Field(None, description="of the class token, over the root mean square of a token")
+    largest: float | None = Field(
+        None, description="of the patch with the largest difference, over the root mean square of a token"
+    )
+    largest_at: int | None = Field(None, description="which patch that is, counted from 1 in rows")
+
+
+class Answer(Part):
+    """One of the classes with the highest scores."""
+
+    name: str
+    score: float | None = Field(description="softmax, 0 to 1")
+
+
+class Neighbour(Part):
+    """An image of the gallery."""
+
+    name: str = Field(description="its path in the gallery")
+    similarity: float | None = Field(description="cosine of the two class tokens after the last block")
+    label: str | None = Field(None, description="its class; null in a gallery without class folders")

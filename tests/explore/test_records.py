@@ -9,8 +9,8 @@ import pytest
 
 from ivit_helpers.card.card import model_card
 from ivit_helpers.explore.scores import bars
-from ivit_helpers.record.explored import Answer
 from ivit_helpers.record.record import read
+from ivit_helpers.record.rows import Answer
 from ivit_helpers.report.index import write_index
 from ivit_helpers.report.key_figure import key_figures
 from tests.notebook import executed
