@@ -1,1 +1,1 @@
-"""InternViT: the network, its kernels, which fused kernels are trusted on a device, and what others published about it."""
+"""InternViT: the network, its kernels, which fused ones are trusted on a device, and what others published about it."""

@@ -1,6 +1,6 @@
-"""Which fused kernels are trusted on this device: each is compared with the plain kernel in a wider dtype before it is used.
+"""Each fused kernel is compared with the plain one in a wider dtype before it is used.
 
-A kernel that fails or disagrees is refused, with its error, and the plain one is used.
+One that fails or disagrees is refused, with its error, and the plain one is used in its place.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -52,8 +52,8 @@ def _inputs(config: InternViTConfig, wanted: Collection[str]) -> dict[str, list[
         "add_scaled": [(normal(1, tokens, width), normal(1, tokens, width), normal(width))],
     }
     if "mlp" in wanted:
-        # A few random tokens, because a whole image would take a CPU a minute; and one token whose answer the GELU alone
-        # decides: its first product is exact in every dtype, and gives -4 to -2.5, where the tanh form is off by 6 %.
+        # A few random tokens, because a whole image would take a CPU a minute. And one token whose answer the GELU alone
+        # decides: its first product is exact in every dtype. It gives -4 to -2.5, where the tanh form is off by 6 %.
         inner = config.intermediate_size
         weight2 = inner**-0.5 * normal(width, inner)
         weights = (width**-0.5 * normal(inner, width), normal(inner), weight2, normal(width))
@@ -97,7 +97,7 @@ def _judge(
 def trusted_kernels(
     config: InternViTConfig, device: Device, dtype: torch.dtype
 ) -> tuple[Kernels, tuple[KernelVerdict, ...]]:
-    """The device's fused kernels, with another one or the plain one in place of each refused one; the verdict on each."""
+    """The device's fused kernels, with another or the plain one in place of each refused one; the verdict on each."""
     kernels, others = fused(device), device.other_operators()
     slots = [field.name for field in fields(Kernels) if field.name != "name"]
     wanted = [slot for slot in slots if getattr(kernels, slot) is not getattr(PLAIN, slot)]

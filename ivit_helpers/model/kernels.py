@@ -1,6 +1,6 @@
-"""The operations of a block that devices fuse: the plain form of each, the slots for fused ones, and how far rounding may go.
+"""The operations of a block that devices fuse: their plain form, slots for fused forms, and how far rounding may go.
 
-Every kernel takes and returns tensors of one dtype on one device. Shapes: B images, H heads, N tokens, D channels a head.
+A kernel takes and returns tensors of one dtype on one device. Shapes: B images, H heads, N tokens, D channels a head.
 """
 
 import math
@@ -14,9 +14,9 @@ from torch import Tensor
 from ivit_helpers.device.device import Device
 
 ALLOWED_MULTIPLE = {torch.float32: 2.0, torch.bfloat16: 3.0, torch.float16: 3.0}
-"""How many times as large as a correct implementation's error another one's may be; torchbench accepts the same multiples"""
+"""How many times a correct implementation's error another's may be; torchbench accepts the same multiples"""
 FLOOR = 100 * torch.finfo(torch.float32).eps
-"""Relative error that is always accepted: float32 kernels approximate erf and sum in other orders; a wrong formula costs 1e-4 and more"""
+"""Relative error that is always accepted: of sums in another order and of erf. A wrong formula costs 1e-4 and more"""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def plain_gelu(x: Tensor) -> Tensor:
 
 
 def plain_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """matmul, softmax, matmul, with the (B, H, N, N) scores in memory: what the published model does without flash-attn."""
+    """matmul, softmax, matmul, with the (B, H, N, N) scores in memory: the published model's without flash-attn."""
     scores: Tensor = (q * float(q.shape[-1]) ** -0.5) @ k.transpose(-2, -1)
     return scores.softmax(dim=-1) @ v
 

@@ -1,7 +1,7 @@
 """InternViT and its classification head, with the published tensor names.
 
 Shapes: B images, N tokens (one class token, then the patches in rows), C channels (hidden_size).
-Source: the published config.json and modeling_intern_vit.py of OpenGVLab/InternViT-6B-224px; arXiv 2312.14238 for the head.
+Source: config.json and modeling_intern_vit.py of OpenGVLab/InternViT-6B-224px; arXiv 2312.14238 for the head.
 """
 
 from typing import Annotated, Any, Literal
@@ -62,7 +62,7 @@ class InternViTConfig:
 
     @property
     def flops_per_image(self) -> int:
-        """Floating point operations of one forward pass of one image, a multiply-add counted as two; matrix products only."""
+        """Floating point operations of one pass of one image: matrix products only, a multiply-add counted as two."""
         linears = self.tokens * (4 * self.hidden_size**2 + 2 * self.hidden_size * self.intermediate_size)
         attention = 2 * self.tokens**2 * self.hidden_size
         patches = self.grid**2 * self.num_channels * self.patch_size**2 * self.hidden_size
@@ -93,7 +93,7 @@ class Embeddings(nn.Module):
         self.patch_embedding = nn.Conv2d(config.num_channels, config.hidden_size, config.patch_size, config.patch_size)
 
     def positions(self, height: int, width: int) -> Tensor:
-        """Position embedding (1, 1 + height * width, C), resized to another grid of patches by bicubic interpolation."""
+        """Position embedding (1, 1 + height * width, C), resized to another grid by bicubic interpolation."""
         if (height, width) == (self.grid, self.grid):
             return self.position_embedding
         of_class, of_patches = self.position_embedding.split([1, self.grid**2], dim=1)
@@ -110,7 +110,7 @@ class Embeddings(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self attention; queries and keys are normalised over all heads together, before the split into heads."""
+    """Multi-head self attention; queries and keys are normalised over all heads together, before they are split."""
 
     def __init__(self, config: InternViTConfig, kernels: Kernels) -> None:
         super().__init__()
@@ -196,7 +196,7 @@ class Encoder(nn.Module):
 
 
 class InternViT(nn.Module):
-    """Pixels (B, 3, height, width) -> last hidden state (B, N, C). There is no final norm; `[:, 0]` is the class token."""
+    """Pixels (B, 3, height, width) -> last hidden state (B, N, C), without a final norm; `[:, 0]` is the class token."""
 
     def __init__(self, config: InternViTConfig, kernels: Kernels = PLAIN) -> None:
         super().__init__()
@@ -210,7 +210,7 @@ class InternViT(nn.Module):
         return hidden
 
     def lay_out(self) -> None:
-        """Let the kernel of the MLPs arrange their weights in memory as it reads them. Values, shapes and names stay."""
+        """Let the kernel of the MLPs arrange their weights in memory as it reads them; values, shapes and names stay."""
         lay_out = getattr(self.kernels.mlp, "lay_out", None)
         if lay_out is not None:
             for mlp in (module for module in self.modules() if isinstance(module, MLP)):
