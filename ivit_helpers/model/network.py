@@ -196,7 +196,7 @@ class Encoder(nn.Module):
 
 
 class InternViT(nn.Module):
-    """Pixels (B, 3, height, width) -> last hidden state (B, N, C), without a final norm; `[:, 0]` is the class token."""
+    """Pixels (B, 3, height, width) -> last hidden state (B, N, C), without a final norm. `[:, 0]`: class token."""
 
     def __init__(self, config: InternViTConfig, kernels: Kernels = PLAIN) -> None:
         super().__init__()
@@ -210,7 +210,7 @@ class InternViT(nn.Module):
         return hidden
 
     def lay_out(self) -> None:
-        """Let the kernel of the MLPs arrange their weights in memory as it reads them; values, shapes and names stay."""
+        """Let the kernel of the MLPs arrange their weights in memory as it reads them. Values and names stay."""
         lay_out = getattr(self.kernels.mlp, "lay_out", None)
         if lay_out is not None:
             for mlp in (module for module in self.modules() if isinstance(module, MLP)):

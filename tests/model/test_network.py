@@ -56,7 +56,7 @@ def test_normalising_the_key_with_the_querys_weight_changes_the_answer():
 
 
 def test_a_block_with_an_accelerators_fused_kernels_is_twelve_launches_and_copies_nothing(cpu, small_network):
-    """Four norms, four linears, attention, GELU, two residuals with their layer scale. (The CPU has others of its own.)"""
+    """Four norms, four linears, attention, GELU, two residuals with their layer scale. (The CPU has its own.)"""
     kernels = replace(PLAIN, **Device.fused_operators(cpu))
     block = small_network.sharing_weights(kernels).encoder.layers[0]
     tokens = torch.randn(1, SMALL.tokens, SMALL.hidden_size)
