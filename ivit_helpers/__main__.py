@@ -5,17 +5,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ivit_helpers.cards.place import place as this_place
-from ivit_helpers.errors import InputError, Stopped
+from ivit_helpers.errors import InputError, Stopped, sentence
 from ivit_helpers.record.folder import RunFolder, check_folder
 from ivit_helpers.record.parameters import (
     MODEL_NOTEBOOKS,
@@ -27,7 +26,7 @@ from ivit_helpers.record.parameters import (
     share_out,
     validate,
 )
-from ivit_helpers.record.record import SYMBOLS, AnyRecord, json_schema, write_whole
+from ivit_helpers.record.record import SYMBOLS, json_schema, write_whole
 
 if TYPE_CHECKING:
     from ivit_helpers.card.texts import Language
@@ -37,72 +36,61 @@ if TYPE_CHECKING:
 ALL = tuple(MODEL_NOTEBOOKS)
 BAD_INPUT = 2
 INTERRUPTED = 3
-SHARED = ("accuracy",)
-"""The notebooks whose work the processes of a user's own torchrun share out"""
+SHARED = "accuracy"
+"""The notebook whose work the processes of a user's own torchrun share out"""
+NOTEBOOKS = click.argument("notebooks", nargs=-1, type=click.Choice(ALL), metavar=" ".join(f"[{n}]" for n in ALL))
+PARAMETERS = click.option(
+    "-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated."
+)
+
+
+class OneHandler(click.Group):
+    """The one place where errors end: what is no bug of this kit becomes a sentence, and Ctrl-C the exit code 130."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except KeyboardInterrupt:
+            click.echo("ivit: stopped by Ctrl-C", err=True)
+            sys.exit(128 + signal.SIGINT)
+        except Exception as error:
+            if not sentence(error):
+                raise
+            for line in sentence(error).splitlines():
+                click.echo(f"ivit: {line}", err=True)
+            sys.exit(BAD_INPUT)
 
 
 def _epilog() -> str:
     """The parameters of every notebook, for `ivit run --help`."""
-    parts = []
-    common = set(Parameters.model_fields)
     kinds: dict[str, type[Parameters]] = {"every notebook": Parameters, **MODEL_NOTEBOOKS}
+    parts = []
     for title, kind in kinds.items():
         lines = [
             f"  {name}={default}\n      {description}"
             for name, default, description in described(kind)
-            if title == "every notebook" or name not in common
+            if kind is Parameters or name not in Parameters.model_fields
         ]
-        parts.append("\b\nParameters of " + title + "\n" + "\n".join(lines))
+        parts.append("\n".join([f"\b\nParameters of {title}", *lines]))
     return "\n\n".join(parts)
 
 
-def _is_somewhere() -> bool:
-    """Whether the current folder exists; elsewhere torch ends this process without a sentence of ours."""
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _open_closed_streams() -> None:
-    """Where this process was started without a standard output, give it and its kernels one that leads nowhere."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            nowhere = os.open(os.devnull, os.O_RDWR)
-            os.dup2(nowhere, number)
-            os.set_inheritable(number, True)
-            if nowhere != number:
-                os.close(nowhere)
-            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", encoding="utf-8"))
-
-
-@click.group()
+@click.group(cls=OneHandler)
 @click.version_option(package_name="ivit-helpers")
 def main() -> None:
     """Smoke, benchmark, accuracy and explore reports for InternViT on this machine's accelerator."""
-    os.environ.pop(
-        "MPLBACKEND", None
-    )  # figures are drawn without a window, and an unknown name would end matplotlib's import
-    _open_closed_streams()
-    if not _is_somewhere():
-        _refuse(
-            [
-                InputError(
-                    "The current folder was deleted, and libraries cannot be loaded from there: change to another folder."
-                )
-            ]
-        )
+    os.environ.pop("MPLBACKEND", None)  # an unknown name would end matplotlib's import
     for stream in (sys.stdout, sys.stderr):  # what the terminal's encoding lacks must not end a run
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 @main.command(epilog=_epilog())
-@click.argument("notebooks", nargs=-1, type=click.Choice(ALL), metavar=" ".join(f"[{name}]" for name in ALL))
-@click.option(
-    "-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated."
-)
+@NOTEBOOKS
+@PARAMETERS
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. [reports/<UTC time>-<model>-<device>]")
 @click.option(
     "--cell-timeout",
@@ -113,55 +101,34 @@ def main() -> None:
 def run(notebooks: tuple[str, ...], given: tuple[str, ...], out: Path | None, cell_timeout: int | None) -> None:
     """Run notebooks (all four when none is named) and leave HTML reports.
 
-    Exit codes: 0 no check failed, 1 a check failed or a notebook did not finish, 2 bad parameters and nothing was started, 3 a card or
-    a process ended early and the command that is printed goes on, 130 stopped by Ctrl-C, 143 by SIGTERM.
+    Exit codes: 0 no check failed, 1 a check failed or a notebook did not finish, 2 bad parameters and nothing was
+    started, 3 a card or a process ended early and the command that is printed goes on, 130 stopped by Ctrl-C, 143 by
+    SIGTERM.
     """
     names = tuple(dict.fromkeys(notebooks)) or ALL
-    try:
-        if _is_one_of_several(names):
-            return
-        chosen = share_out(names, _with_out(parse(given), out))
-        problems, images = _examined(chosen)
-        if problems:
-            raise problems[0]
-        _check_device(chosen)
-        _check_sockets()
-        folder = RunFolder(chosen[names[0]])
-    except InputError as error:
-        _refuse([error])
-    except KeyboardInterrupt:
-        click.echo("ivit: stopped by Ctrl-C before anything was started", err=True)
-        sys.exit(128 + signal.SIGINT)
-    limits = {name: cell_timeout or asked.longest_cell_s(images[name]) for name, asked in chosen.items()}
-    sys.exit(_run(chosen, folder, limits))
-
-
-def _with_out(given: dict[str, str], out: Path | None) -> dict[str, str]:
-    """The parameters with the folder that --out names, which is the parameter `out`."""
-    if out and "out" in given:
+    pairs = parse(given)
+    if out and "out" in pairs:
         raise InputError("--out and -p out= mean the same thing: give one of them.")
-    return given | ({"out": str(out)} if out else {})
-
-
-def _is_one_of_several(names: Sequence[str]) -> bool:
-    """Whether this process was one that a user's torchrun had started beside the first, which makes the report; then its share is done."""
     place = this_place()
-    if place is None:
-        return False
-    sharing = [name for name in names if name in SHARED]
-    if not sharing:
+    if place and SHARED not in names:
         raise InputError(
-            f"torchrun has started {place.processes} processes, and only {' and '.join(SHARED)} can share its work out: start the others "
-            "without torchrun."
+            f"torchrun has started {place.processes} processes, and only {SHARED} can share its work out: start the "
+            "others without torchrun."
         )
-    if place.rank:
-        for name in sharing:
-            import_module(f"ivit_helpers.{name}.worker").join(place)
-    return place.rank > 0
+    if place and place.rank:
+        import_module(f"ivit_helpers.{SHARED}.worker").join(place)
+        return
+    chosen = share_out(names, pairs | ({"out": str(out)} if out else {}))
+    problems, images = _examined(chosen)
+    if problems:
+        raise problems[0]
+    _check_device(chosen)
+    limits = {name: cell_timeout or parameters.longest_cell_s(images[name]) for name, parameters in chosen.items()}
+    sys.exit(_run(chosen, RunFolder(chosen[names[0]]), limits))
 
 
 def _run(chosen: Mapping[str, AnyParameters], folder: RunFolder, limits: Mapping[str, int]) -> int:
-    """Run notebooks one after another in their folder, and close it; returns the exit code. limits: seconds of one cell of each."""
+    """Run notebooks one after another in their folder; returns the exit code. limits: seconds of one cell of each."""
     from ivit_helpers.report.ending import stoppable
     from ivit_helpers.report.execute import run_notebook
     from ivit_helpers.report.progress import tell
@@ -171,16 +138,18 @@ def _run(chosen: Mapping[str, AnyParameters], folder: RunFolder, limits: Mapping
     failed = interrupted = False
     with stoppable() as stop:
         try:
-            for number, (name, given) in enumerate(chosen.items(), 1):
+            for number, (name, parameters) in enumerate(chosen.items(), 1):
                 tell(f"[{number}/{len(chosen)}] {name} …\n", sys.stderr)
-                record = run_notebook(name, given, folder.path, stop, limits[name])
+                record = run_notebook(name, parameters, folder.path, stop, limits[name])
                 failed |= record.status in {"failed", "incomplete"}
-                tell(f"{_summary(record, folder.path)}\n", sys.stdout)
                 interrupted |= record.status == "incomplete" and bool(record.resume)
+                page = Path(os.path.relpath(folder.path / f"{name}.html"))
+                shown = page.resolve() if ".." in page.parts else page
+                tell(f"{SYMBOLS[record.status]} {name}: {record.verdict} {shown}\n", sys.stdout)
                 if stop.signal:
                     break
-        except (Stopped, InputError) as ended:
-            tell(f"ivit: {ended}\n", sys.stderr)
+        except (Stopped, InputError, OSError) as error:
+            tell(f"ivit: {error}\n", sys.stderr)
             failed = True
         finally:
             folder.close()
@@ -188,53 +157,24 @@ def _run(chosen: Mapping[str, AnyParameters], folder: RunFolder, limits: Mapping
 
 
 @main.command()
-@click.argument("notebooks", nargs=-1, type=click.Choice(ALL), metavar=" ".join(f"[{name}]" for name in ALL))
-@click.option(
-    "-p", "--parameter", "given", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated."
-)
+@NOTEBOOKS
+@PARAMETERS
 def check(notebooks: tuple[str, ...], given: tuple[str, ...]) -> None:
     """Say what device a run would use, and everything that would keep it from running; nothing is loaded.
 
     Without a notebook, the first that knows all the given parameters is checked. Exit code 2 when a run cannot start.
     """
-    try:
-        pairs = parse(given)
-        names = (
-            notebooks or [name for name in ALL if pairs.keys() <= MODEL_NOTEBOOKS[name].model_fields.keys()][:1] or ALL
-        )
-        chosen = share_out(names, pairs)
-    except InputError as error:
-        _refuse([error])
-    first = chosen[names[0]]
+    pairs = parse(given)
+    knowing = [name for name in ALL if pairs.keys() <= MODEL_NOTEBOOKS[name].model_fields.keys()]
+    names = notebooks or knowing[:1] or ALL
+    chosen = share_out(names, pairs)
     problems, _ = _examined(chosen)
     try:
-        _print(f"{_select(first)}\n")
+        click.echo(_select(chosen[names[0]]))
     except InputError as error:
         problems.append(error)
     if problems:
-        _refuse(problems)
-
-
-def _print(text: str) -> None:
-    """Print what was asked for. Raises InputError where it cannot be written, for example to a file on a full disk."""
-    try:
-        click.echo(text, nl=False)
-    except BrokenPipeError:  # whoever read it has seen enough, which click knows how to end
-        raise
-    except OSError as error:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())  # else Python tries once more at its end, and complains
-        os.close(nowhere)
-        raise InputError(
-            f"What was asked for cannot be printed ({error.strerror}): make room, or print it elsewhere."
-        ) from None
-
-
-def _refuse(problems: Sequence[InputError]) -> NoReturn:
-    """Say what is wrong, each thing once, and exit."""
-    for sentence in dict.fromkeys(map(str, problems)):
-        click.echo(f"ivit: {sentence}", err=True)
-    sys.exit(BAD_INPUT)
+        raise InputError("\n".join(dict.fromkeys(map(str, problems))))
 
 
 @main.command()
@@ -243,18 +183,13 @@ def _refuse(problems: Sequence[InputError]) -> NoReturn:
 def compare(runs: tuple[str, ...], out: Path | None) -> None:
     """Put runs side by side and leave an HTML report: what is different, and what got faster, slower, worse.
 
-    A RUN is a run's folder, its record (.json) or its page (.html). The others are compared with the first. Exit codes: 0 nothing got
-    worse, 1 something got worse or the comparison did not finish, 2 bad input and nothing was started.
+    A RUN is a run's folder, its record (.json) or its page (.html). The others are compared with the first. Exit codes:
+    0 nothing got worse, 1 something got worse or the comparison did not finish, 2 bad input and nothing was started.
     """
-    try:
-        asked = validate(CompareParameters, {"runs": list(runs), "out": str(out) if out else ""})
-        check_folder(asked)
-        import_module("ivit_helpers.compare").check_inputs(asked)
-        _check_sockets()
-        folder = RunFolder(asked)
-    except InputError as error:
-        _refuse([error])
-    sys.exit(_run({"compare": asked}, folder, {"compare": asked.longest_cell_s(0)}))
+    parameters = validate(CompareParameters, {"runs": list(runs), "out": str(out or "")})
+    check_folder(parameters)
+    import_module("ivit_helpers.compare").check_inputs(parameters)
+    sys.exit(_run({"compare": parameters}, RunFolder(parameters), {"compare": parameters.longest_cell_s(0)}))
 
 
 @main.command()
@@ -268,102 +203,78 @@ def card(runs: tuple[str, ...], language: "Language", out: Path | None) -> None:
     """
     from ivit_helpers.card.card import model_card
 
-    try:
-        written = model_card(runs, language)
-        if out:
-            write_whole(out, written)
-        else:
-            _print(written)
-    except InputError as error:
-        _refuse([error])
+    text = model_card(runs, language)
+    if out:
+        write_whole(out, text)
+    else:
+        click.echo(text, nl=False)
 
 
 @main.command()
 def schema() -> None:
     """Print the JSON schema of a run's record."""
-    try:
-        _print(json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n")
-    except InputError as error:
-        _refuse([error])
+    click.echo(json.dumps(json_schema(), indent=1, ensure_ascii=False))
 
 
 def _examined(chosen: Mapping[str, Parameters]) -> tuple[list[InputError], dict[str, int]]:
-    """What is wrong with what the parameters name, and how many images each notebook has to classify. Reads no weights and no pixels."""
+    """What is wrong with what the parameters name, and how many images each notebook has. Reads no weights, no pixels."""
     from ivit_helpers.weights import checkpoint
 
     problems: list[InputError] = []
     images = dict.fromkeys(chosen, 0)
-
-    def ask(name: str, question: Callable[[], int | None]) -> None:
+    for names in dict.fromkeys((parameters.model, getattr(parameters, "head", "")) for parameters in chosen.values()):
         try:
-            images[name] = question() or 0
+            checkpoint.check(*names)
         except InputError as error:
             problems.append(error)
-
-    for names in dict.fromkeys((given.model, getattr(given, "head", "")) for given in chosen.values()):
-        ask("", partial(checkpoint.check, *names))
-    for name, given in chosen.items():
-        ask("", partial(check_folder, given))
-        ask(name, partial(import_module(f"ivit_helpers.{name}").check_inputs, given))
+    for name, parameters in chosen.items():
+        try:
+            check_folder(parameters)
+            images[name] = import_module(f"ivit_helpers.{name}").check_inputs(parameters) or 0
+        except InputError as error:
+            problems.append(error)
     return problems, images
 
 
 def _check_device(chosen: Mapping[str, Parameters]) -> None:
-    """Find what the device cannot do, before a kernel starts. A driver that this would start is left to a process of its own.
+    """Find what the device cannot do, before a kernel starts. A driver that this would start gets a process of its own.
 
     chosen: the parameters of all notebooks of the run, which share model, device and dtype; some may take several devices.
     """
     from ivit_helpers.device import selection
 
-    name = next((name for name, given in chosen.items() if _devices(given)), next(iter(chosen)))
-    given = chosen[name]
-    if not selection.may_start_a_driver(given.device, _devices(given)):
-        _select(given)
+    parameters = max(chosen.values(), key=lambda one: bool(_devices(one)))
+    words = {name: getattr(parameters, name) for name in ("model", "device", "dtype")}
+    words |= {"devices": _devices(parameters)} if _devices(parameters) else {}
+    if not selection.may_start_a_driver(parameters.device, _devices(parameters)):
+        _select(parameters)
         return
-    if _devices(given):
-        asked = given.model_dump(mode="json", exclude_unset=True)
-    else:
-        name, asked = ALL[0], {"model": given.model, "device": given.device, "dtype": given.dtype}
-    words = [f"-p{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in asked.items()]
-    done = subprocess.run(
-        [sys.executable, "-m", "ivit_helpers", "check", name, *words], capture_output=True, text=True, check=False
-    )
-    if done.returncode == BAD_INPUT:
-        raise InputError(done.stderr.strip().splitlines()[-1].removeprefix("ivit: "))
-    if done.returncode:
-        last = (done.stderr.strip() or "it printed nothing").splitlines()[-1]
-        named = f"devices={_devices(given)!r}" if _devices(given) else f"device={given.device!r}"
-        raise InputError(f"{named} cannot be started, a process that tried ended with {done.returncode}: {last}")
+    line = [sys.executable, "-m", "ivit_helpers", "check", "benchmark", *(f"-p{k}={v}" for k, v in words.items())]
+    code = subprocess.run(line, stdout=subprocess.DEVNULL, check=False).returncode
+    if code == BAD_INPUT:
+        sys.exit(BAD_INPUT)  # the sentence is on the standard error stream
+    if code:
+        named = f"devices={words['devices']!r}" if "devices" in words else f"device={parameters.device!r}"
+        raise InputError(f"{named} cannot be started: a process that tried ended with {code}.")
 
 
-def _devices(given: Parameters) -> str:
+def _devices(parameters: Parameters) -> str:
     """The `devices` parameter; empty for a notebook that has none."""
-    return str(getattr(given, "devices", ""))
+    return str(getattr(parameters, "devices", ""))
 
 
-def _check_sockets() -> None:
-    from ivit_helpers.report.execute import check_sockets
-
-    check_sockets()
-
-
-def _select(given: Parameters) -> str:
+def _select(parameters: Parameters) -> str:
     """The device that a run would use, named, after all that can be asked of it without loading anything."""
     from ivit_helpers.device import device, selection, several
     from ivit_helpers.weights import checkpoint, hub, loading
 
-    chosen = selection.select(given.device, _devices(given))
-    dtype = chosen.dtype(given.dtype)
-    if not hub.is_hub_id(given.model):  # what is not here yet is measured once it is
-        loading.check_memory(checkpoint.find(given.model), chosen, dtype)
-    others = several.named_devices(_devices(given), given.device)[1:] if _devices(given) else ()
+    devices = _devices(parameters)
+    chosen = selection.select(parameters.device, devices)
+    dtype = chosen.dtype(parameters.dtype)
+    if not hub.is_hub_id(parameters.model):  # what is not here yet is measured once it is
+        loading.check_memory(checkpoint.find(parameters.model), chosen, dtype)
+    others: Sequence[str] = several.named_devices(devices, parameters.device)[1:] if devices else ()
     return f"{chosen}, {device.dtype_name(dtype)}{', and ' if others else ''}{', '.join(others)}"
-
-
-def _summary(record: AnyRecord, folder: Path) -> str:
-    page = folder / f"{record.notebook}.html"
-    shown = page.relative_to(Path.cwd()) if Path.cwd() in page.parents else page
-    return f"{SYMBOLS[record.status]} {record.notebook}: {record.verdict} {shown}"
 
 
 if __name__ == "__main__":

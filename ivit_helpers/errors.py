@@ -1,5 +1,11 @@
 """The error that a user can put right, and how errors of other code are described."""
 
+EXPECTED = (OSError, ValueError, RuntimeError, MemoryError, OverflowError, EOFError)
+LIBRARIES = {"torch", "safetensors", "safetensors_rust", "pydantic_core", "PIL", "pyarrow", "huggingface_hub"}
+LIBRARIES |= {"nbformat", "nbclient", "papermill", "jupyter_client", "jinja2", "subprocess", "sqlite3"}
+LIBRARIES |= {"pickle", "_pickle", "zipfile", "tarfile", "zlib", "struct"}
+"""Modules whose errors are about what they were given"""
+
 
 class InputError(Exception):
     """Something the user can put right. Its text is one sentence: what happened, where, and what to do next."""
@@ -10,11 +16,11 @@ class InputError(Exception):
 
 
 class ChecksFailed(InputError):  # noqa: N818  read by people: "ChecksFailed: ..."
-    """A notebook reached its conclusion, and a check had failed: raised by its last cell, so that whatever runs it fails too."""
+    """A check of a notebook that reached its conclusion has failed: raised by the last cell, so that its runner fails."""
 
 
 class Unavailable(NotImplementedError):  # noqa: N818  read by people
-    """Something that a device, or what is installed for it, cannot do. It is not a failure. Its text is one sentence: what, and why."""
+    """Something that a device, or what is installed for it, cannot do, which is no failure: what, and why."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -29,3 +35,11 @@ def first_line(error: BaseException) -> str:
 def describe_error(error: BaseException) -> str:
     """The name of an error's class and the first line of its text."""
     return f"{type(error).__name__}: {first_line(error)}"
+
+
+def sentence(error: Exception) -> str:
+    """What input, the machine or a library did wrong, in words; empty for a bug of this kit, which needs its traceback."""
+    if isinstance(error, InputError):
+        return str(error)
+    modules = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    return describe_error(error) if isinstance(error, EXPECTED) or modules & LIBRARIES else ""

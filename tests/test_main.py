@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -42,16 +41,3 @@ def test_a_run_without_names_is_of_the_notebooks_that_run_the_model():
     done = CliRunner().invoke(command.main, ["run", "compare"])
     assert done.exit_code == 2
     assert "'compare' is not one of" in done.output
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a file on which there is no room")
-@pytest.mark.parametrize("words", ["schema", "check -p device=cpu", "card reports/examples/miniature-on-2-cpu-cores"])
-def test_what_cannot_be_printed_is_a_sentence(words):
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "ivit_helpers", *words.split()], stdout=full, stderr=subprocess.PIPE, text=True
-        )
-    assert done.returncode == 2
-    assert done.stderr == (
-        "ivit: What was asked for cannot be printed (No space left on device): make room, or print it elsewhere.\n"
-    )

@@ -12,28 +12,22 @@ from ivit_helpers.paths import NOTEBOOKS
 from ivit_helpers.record.parameters import AnyParameters, CompareParameters, notebook_of
 from ivit_helpers.record.rows import Provenance
 
-CLOCK = "host clock (time.perf_counter) between two synchronisations of the device; every timed call is a sample, and samples come in windows"
-
-
-def _git(*words: str) -> str | None:
-    """What git prints about the kit's own folder; None outside a git checkout."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(NOTEBOOKS.parent), *words], capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+CLOCK = (
+    "host clock (time.perf_counter) between two synchronisations of the device; every timed call is a sample, and "
+    "samples come in windows"
+)
 
 
 def _commit() -> str | None:
-    top = _git("rev-parse", "--show-toplevel")
-    commit = _git("rev-parse", "HEAD")
-    if (
-        not top or not commit or Path(top).resolve() != NOTEBOOKS.parent
-    ):  # the kit may be installed inside another project's checkout
+    """The commit of the kit's own checkout, marked where files were changed; None outside of one."""
+    if not (NOTEBOOKS.parent / ".git").exists():
         return None
-    return commit + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    git = ["git", "-C", str(NOTEBOOKS.parent)]
+    commit, changes = (
+        subprocess.run([*git, *words], capture_output=True, text=True, timeout=10, check=False).stdout.strip()
+        for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+    )
+    return f"{commit}+changes" if changes else commit or None
 
 
 def code_digest(sources: Sequence[str]) -> str:
@@ -41,29 +35,16 @@ def code_digest(sources: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(sources).encode()).hexdigest()
 
 
-def _notebook_digest(name: str) -> str | None:
-    try:
-        cells = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text("utf-8"))["cells"]
-    except (OSError, ValueError, KeyError):
-        return None
-    return code_digest(["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"])
-
-
-def command(asked: AnyParameters, out: Path | None = None) -> str:
-    """The command that runs a notebook again with the same parameters, into a folder of its own or into `out`.
-
-    Parameters that have their default are left out.
-    """
-    notebook = notebook_of(type(asked))
-    if isinstance(asked, CompareParameters):
-        return shlex.join(["ivit", notebook, *asked.runs])
-    given = asked.model_dump(exclude_defaults=True, exclude={"out"})
-    words = [
-        f"{name}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
-        for name, value in given.items()
-    ]
-    where = ["--out", str(out)] if out else []
-    return shlex.join(["ivit", "run", notebook, *(part for word in words for part in ("-p", word)), *where])
+def command(parameters: AnyParameters, out: Path | None = None) -> str:
+    """The command that runs a notebook again, into a folder of its own or into `out`. Defaults are left out."""
+    notebook = notebook_of(type(parameters))
+    if isinstance(parameters, CompareParameters):
+        return shlex.join(["ivit", notebook, *parameters.runs])
+    words = ["ivit", "run", notebook]
+    for name, value in parameters.model_dump(exclude_defaults=True, exclude={"out"}).items():
+        text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+        words += ["-p", f"{name}={text}"]
+    return shlex.join([*words, "--out", str(out)] if out else words)
 
 
 def kit() -> str:
@@ -71,12 +52,15 @@ def kit() -> str:
     return metadata.version("ivit-helpers")
 
 
-def provenance(asked: AnyParameters) -> Provenance:
+def provenance(parameters: AnyParameters) -> Provenance:
     """Of a run that begins now."""
+    notebook = NOTEBOOKS / f"{notebook_of(type(parameters))}.ipynb"
+    cells = json.loads(notebook.read_text("utf-8"))["cells"] if notebook.exists() else []
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     return Provenance(
         kit=kit(),
         commit=_commit(),
-        command=command(asked),
-        notebook_sha256=_notebook_digest(notebook_of(type(asked))),
+        command=command(parameters),
+        notebook_sha256=code_digest(sources) if sources else None,
         clock=CLOCK,
     )

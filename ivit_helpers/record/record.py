@@ -19,7 +19,6 @@ from pydantic import (
 )
 
 from ivit_helpers.errors import InputError
-from ivit_helpers.paths import printable
 from ivit_helpers.record.rows import (
     AccuracyRow,
     AllCards,
@@ -51,7 +50,6 @@ SYMBOLS = {"passed": "✓", "not_judged": "?", "failed": "✗", "skipped": "–"
 RAN_TO_ITS_END = "notebook ran to its end"
 LARGEST = 64 * 2**20
 """Bytes of a record. 100,000 timed calls of 50 configurations would take about as much; a usual record has 100 kB."""
-_DECIDING_IN_SCHEMA_1 = {"agreement with the truth", "every configuration ran", "accuracy"}
 
 
 class Record(BaseModel):
@@ -59,69 +57,43 @@ class Record(BaseModel):
 
     model_config = ConfigDict(populate_by_name=True, extra="forbid", protected_namespaces=(), validate_assignment=True)
 
-    schema_: Literal[1, 2] = Field(2, alias="schema")
-    id: str = Field(
-        "", description="of this run alone; its tables and its page have it too (empty in records of earlier versions)"
-    )
-    batch: bool = Field(
-        False, description="whether `ivit run` executed the notebook: then it also judges whether it ran to its end"
-    )
-    tables: dict[str, str] = Field(
-        {}, description="SHA-256 of each table or other file that was written beside the record, by its name"
-    )
+    schema_: Literal[2] = Field(2, alias="schema")
+    id: str = Field("", description="of this run alone; its tables and its page have it too")
+    batch: bool = Field(False, description="whether `ivit run` executed it, and judges whether it ran to its end")
+    tables: dict[str, str] = Field({}, description="SHA-256 of each table or other file beside the record, by its name")
     concluded: bool = Field(False, description="whether the notebook reached its conclusion")
     started: str = Field(description="UTC time, ISO 8601")
     seconds: float = Field(0.0, description="from the first cell to the last write")
-    resume: str = Field(
-        "", description="the command that goes on where an unfinished run ended; empty where it would begin again"
-    )
+    resume: str = Field("", description="the command that goes on with an unfinished run; empty: it would begin again")
     headline: str = Field("", description="the key figure, with its unit and the count it rests on")
-    caveats: list[str] = Field(
-        [], description="what a reader must know before believing the headline; part of the verdict"
-    )
+    caveats: list[str] = Field([], description="what a reader must know before believing the headline")
     parameters: dict[str, Any] = Field({}, description="as the notebook was given them, with defaults")
     provenance: Provenance | None = None
-    environment: dict[str, Any] = Field(
-        {}, description="machine, device, versions, and variables that change speed or numbers"
-    )
+    environment: dict[str, Any] = Field({}, description="machine, device, versions, variables that change speed")
     model: ModelFacts | None = None
     checks: list[Check] = []
 
     @model_validator(mode="before")
     @classmethod
-    def _of_any_schema(cls, value: Any) -> Any:
-        """Take the status from the checks alone, whatever the file says; in schema 1 the deciding checks are known by their names."""
-        if not isinstance(value, dict):
-            return value
-        stated = value.get("status")
-        found = {name: item for name, item in value.items() if name != "status"}
-        if value.get("schema") == 1:
-            found["concluded"] = stated in {"passed", "failed"}
-            found["checks"] = [
-                check | {"deciding": check.get("name") in _DECIDING_IN_SCHEMA_1} for check in value.get("checks", [])
-            ]
-        return found
-
-    @computed_field(description="by the checks: the verdict of the run")  # type: ignore[prop-decorator]
-    @property
-    def status(self) -> Status:
-        """Passed: every check passed, and the deciding ones were made. Not judged: nothing failed, but a deciding check is missing."""
-        if not self.concluded or self.judged_end == "failed" or (self.batch and not self.judged_end):
-            return "incomplete"
-        if self.failed or not any(check.status == "passed" for check in self.checks):
-            return "failed"
-        deciding = [check.status for check in self.checks if check.deciding]
-        return "passed" if deciding and set(deciding) == {"passed"} else "not_judged"
+    def _without_status(cls, value: Any) -> Any:
+        """The status follows from the checks alone, whatever a file says."""
+        return {name: item for name, item in value.items() if name != "status"} if isinstance(value, dict) else value
 
     @field_validator("environment", mode="before")
     @classmethod
     def _as_json(cls, value: Any) -> Any:
         return plain(value)
 
-    @field_validator("model", mode="before")
-    @classmethod
-    def _nothing_loaded(cls, value: Any) -> Any:
-        return value or None  # earlier records wrote {}
+    @computed_field(description="by the checks: the verdict of the run")  # type: ignore[prop-decorator]
+    @property
+    def status(self) -> Status:
+        """Passed: every check passed, and the deciding ones were made. Not judged: a deciding check is missing."""
+        if not self.concluded or self.judged_end == "failed" or (self.batch and not self.judged_end):
+            return "incomplete"
+        if self.failed or not any(check.status == "passed" for check in self.checks):
+            return "failed"
+        deciding = [check.status for check in self.checks if check.deciding]
+        return "passed" if deciding and set(deciding) == {"passed"} else "not_judged"
 
     @property
     def judged_end(self) -> str:
@@ -136,28 +108,29 @@ class Record(BaseModel):
     @property
     def reason(self) -> str:
         """Why the run did not pass, in words; empty for one that did."""
+        if self.status == "passed":
+            return ""
+        if self.status == "not_judged":
+            skipped = [
+                check.detail.rstrip(".") for check in self.checks if check.deciding and check.status == "skipped"
+            ]
+            return "; ".join(skipped) or "the deciding check was not made"
         if self.status == "incomplete":
             unjudged = "the command that ran it ended early" if self.concluded else "it has not reached its conclusion"
             return next((check.detail for check in self.failed if check.name == RAN_TO_ITS_END), unjudged)
-        if self.status == "failed" and self.failed:
-            first, *others = self.failed
-            also = f"; also failed: {', '.join(check.name for check in others)}" if others else ""
-            return f"{first.name}: {first.detail.rstrip('.')}{also}"
-        if self.status == "failed":
+        if not self.failed:
             return "no check was made"
-        skipped = [check.detail.rstrip(".") for check in self.checks if check.deciding and check.status == "skipped"]
-        return "" if self.status == "passed" else "; ".join(skipped) or "the deciding check was not made"
+        first, *others = self.failed
+        also = f"; also failed: {', '.join(check.name for check in others)}" if others else ""
+        return f"{first.name}: {first.detail.rstrip('.')}{also}"
 
     @property
     def ending(self) -> str:
         """How it ended, the reason where it did not pass, and the key figure."""
+        count = sum(check.status != "skipped" for check in self.checks)
         words = {"not_judged": "Not judged", "failed": "Failed", "incomplete": "Did not finish"}
-        count = len([check for check in self.checks if check.status != "skipped"])
-        ended = (
-            f"Passed: all {count} checks"
-            if self.status == "passed"
-            else f"{words[self.status]}: {self.reason.rstrip('.')}"
-        )
+        passed = self.status == "passed"
+        ended = f"Passed: all {count} checks" if passed else f"{words[self.status]}: {self.reason.rstrip('.')}"
         return f"{ended}. {self.headline}." if self.headline else f"{ended}."
 
     @property
@@ -193,9 +166,7 @@ class BenchmarkRecord(Record):
     frontier: Frontier | None = Field(None, description="null unless batch_sizes is auto")
     transfers: list[Transfer] = Field([], description="empty on a CPU, which copies nothing")
     cards: CardsAtOnce | None = Field(None, description="null unless several devices were asked for")
-    products: list[TimingRow] = Field(
-        [], description="the network's own matrix products alone, timed in turn with the rows"
-    )
+    products: list[TimingRow] = Field([], description="the matrix products alone, timed in turn with the rows")
 
     @property
     def best(self) -> BenchmarkRow | None:
@@ -215,16 +186,10 @@ class AccuracyRecord(Record):
 
     notebook: Literal["accuracy"] = "accuracy"
     rows: list[AccuracyRow] = []
-    cards: list[CardRow] = Field(
-        [], description="of this run, one for each process; empty where nothing was left to answer"
-    )
-    all_cards: AllCards | None = Field(None, description="their speed as one; null where nothing was left to answer")
-    interruptions: list[Interruption] = Field(
-        [], description="earlier runs whose answers this one took up, the first one first"
-    )
-    anew: str = Field(
-        "", description="why the answers of an earlier run in the folder were not taken up; empty where there were none"
-    )
+    cards: list[CardRow] = Field([], description="of this run, one for each process; empty: nothing was left to answer")
+    all_cards: AllCards | None = Field(None, description="their speed as one; null: nothing was left to answer")
+    interruptions: list[Interruption] = Field([], description="earlier runs whose answers this one took up, in order")
+    anew: str = Field("", description="why answers of an earlier run were not taken up; empty: there were none")
 
 
 class ExploreRecord(Record):
@@ -246,9 +211,7 @@ class CompareRecord(Record):
 
     notebook: Literal["compare"] = "compare"
     runs: list[ComparedRun] = Field([], description="in the order given; the others are compared with the first")
-    differences: list[Difference] = Field(
-        [], description="what the runs do not share, of machine, versions, model and parameters"
-    )
+    differences: list[Difference] = Field([], description="in machine, versions, model and parameters")
     rows: list[CompareRow] = []
     unmatched: list[Unmatched] = Field([], description="what one run has and the other has not")
 
@@ -266,82 +229,59 @@ class CompareRecord(Record):
 ModelRecord: TypeAlias = SmokeRecord | BenchmarkRecord | AccuracyRecord | ExploreRecord
 """Of a notebook that runs the model"""
 AnyRecord: TypeAlias = ModelRecord | CompareRecord
-KINDS: dict[str, type[AnyRecord]] = {
-    "smoke": SmokeRecord,
-    "benchmark": BenchmarkRecord,
-    "accuracy": AccuracyRecord,
-    "explore": ExploreRecord,
-    "compare": CompareRecord,
-}
-_ANY: TypeAdapter[AnyRecord] = TypeAdapter(Annotated[AnyRecord, Field(discriminator="notebook")])
+ANY_RECORD: TypeAdapter[AnyRecord] = TypeAdapter(Annotated[AnyRecord, Field(discriminator="notebook")])
 
 
 def json_schema() -> dict[str, Any]:
     """The JSON schema of a record, as it is written."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "InternViT run",
-        **_ANY.json_schema(mode="serialization"),
-    }
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": dialect, "title": "InternViT run", **ANY_RECORD.json_schema(mode="serialization")}
 
 
 def write_whole(path: Path, content: str | bytes | Iterable[bytes]) -> None:
-    """Write a file under a temporary name, flush it to the disk, and rename it: a reader sees the old file or the new one.
+    """Write a file under a temporary name, flush it to the disk, and rename it: a reader sees the old or the new one.
 
-    content: the whole of it, or pieces in order. Raises InputError where it cannot be written, on a full disk for example.
+    content: the whole of it, or pieces in order. Raises InputError where it cannot be written, for example on a full disk.
     """
     whole = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name[:80]}-{secrets.token_hex(4)}")
     try:
-        try:
-            with temporary.open("xb") as file:
-                file.writelines([whole] if isinstance(whole, bytes) else whole)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with temporary.open("xb") as file:
+            file.writelines([whole] if isinstance(whole, bytes) else whole)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
     except OSError as error:
-        raise InputError(
-            f"{printable(str(path))} cannot be written ({error.strerror or error}): free space on its disk, or give another folder."
-        ) from None
+        advice = "free space on its disk, or give another folder"
+        raise InputError(f"{path} cannot be written ({error.strerror or error}): {advice}.") from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write(record: AnyRecord, path: Path) -> None:
     """Write a record as JSON."""
-    write_whole(
-        path,
-        json.dumps(record.model_dump(mode="json", by_alias=True), indent=1, allow_nan=False, ensure_ascii=False) + "\n",
-    )
+    content = record.model_dump(mode="json", by_alias=True)
+    write_whole(path, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def read(path: Path) -> AnyRecord:
     """Read a record; raises InputError when the file is missing, is not JSON or is not a record of this schema."""
-    return read_content(content_of(path), printable(str(path)))
+    return read_content(content_of(path), str(path))
 
 
 def content_of(path: Path) -> bytes:
-    """The content of a record's file or page; raises InputError where it is not a file of that size, or cannot be read."""
-    name = printable(str(path))
+    """The content of a record's file or page; raises InputError where it cannot be read."""
     try:
-        if not path.is_file():  # opening a pipe would wait for ever
-            raise InputError(f"The record {name} is not a file: give a run's folder, or its record.")
-        if path.stat().st_size > LARGEST:
-            raise InputError(
-                f"The record {name} has more than {LARGEST / 2**20:.0f} MiB, which no run writes: give a run's own record."
-            )
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"The record {name} cannot be read: {error.strerror}.") from None
+        raise InputError(f"The record {path} cannot be read: {error.strerror}.") from None
 
 
 def read_content(content: bytes, name: str) -> AnyRecord:
-    """The record that these bytes hold; raises InputError when they are not JSON or not a record of this schema. name: for that error."""
+    """The record that these bytes hold; raises InputError, with this name, when they are not one of this schema."""
     try:
-        return _ANY.validate_json(content)
+        return ANY_RECORD.validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise InputError(
-            f"{name} is not a record of schema 1 or 2: {'.'.join(map(str, first['loc']))}: {first['msg']}."
-        ) from None
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"{name} is not a record of schema 2: {where}: {first['msg']}.") from None

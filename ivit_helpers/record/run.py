@@ -8,58 +8,37 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ivit_helpers.errors import InputError
+from ivit_helpers.errors import InputError, sentence
 from ivit_helpers.record.folder import RunFolder
-from ivit_helpers.record.parameters import (
-    AccuracyParameters,
-    AnyParameters,
-    BenchmarkParameters,
-    CompareParameters,
-    ExploreParameters,
-    SmokeParameters,
-    notebook_of,
-)
+from ivit_helpers.record.parameters import NOTEBOOKS, AnyParameters, Parameters, notebook_of, of_notebook
 from ivit_helpers.record.provenance import provenance
-from ivit_helpers.record.record import (
-    KINDS,
-    SYMBOLS,
-    AccuracyRecord,
-    AnyRecord,
-    BenchmarkRecord,
-    CompareRecord,
-    ExploreRecord,
-    SmokeRecord,
-    read,
-    write,
-    write_whole,
-)
+from ivit_helpers.record.record import ANY_RECORD, SYMBOLS, AnyRecord, Record, read, write, write_whole
 from ivit_helpers.record.rows import Check
-from ivit_helpers.record.session import watch
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
 RUN_ID = "IVIT_RUN_ID"
 """Set for kernels of `ivit run`: the id of the run, whose folder that command has locked and whose end it judges"""
-
-
-R = TypeVar("R", SmokeRecord, BenchmarkRecord, AccuracyRecord, ExploreRecord, CompareRecord)
+R = TypeVar("R", bound=AnyRecord)
 
 
 class Run(Generic[R]):
-    """A record in the making. It is on the disk from the first moment and after every step, so a killed run leaves what it had."""
+    """A record in the making. It is on the disk from the first moment and after every step: a killed run leaves it."""
 
-    def __init__(self, record: R, folder: Path, locked: RunFolder | None = None, first_cell: int | None = None) -> None:
-        self.first_cell = first_cell
-        """The number of the cell that began it, in IPython"""
-        self.folder = folder
+    def __init__(self, record: R, parameters: Any, folder: RunFolder | None = None) -> None:
         self.record: R = record
-        self._locked = locked
+        self.parameters = parameters
+        self.folder = folder.path if folder else Path(parameters.out)
+        self.accelerator: Any = None
+        """The device, where a notebook has begun the run"""
+        self.first_cell = _executing_cell()
+        """The number of the cell that began it, as in IPython's `In`; None outside IPython"""
+        self._folder = folder
+        self._closed = False
         self._until_concluded: list[Path] = []
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._began = time.perf_counter()
         self.save()
 
@@ -68,22 +47,21 @@ class Run(Generic[R]):
         return self.folder / f"{self.record.notebook}.json"
 
     def save(self) -> None:
-        """Bring the record on the disk up to date. Raises InputError where another run has used the folder since this one ended."""
-        self._keep_the_folder()
+        """Bring the record on the disk up to date. Raises InputError where another run has used the folder since."""
+        self._lock()
         self.record.seconds = round(time.perf_counter() - self._began, 3)
         write(self.record, self.path)
 
-    def _keep_the_folder(self) -> None:
-        """A cell that runs again after the conclusion writes only where no other run has been."""
-        if (
-            self._locked
-            and self._locked.reopen()
-            and not (self.path.is_file() and read(self.path).id == self.record.id)
-        ):
-            self._locked.close()
-            raise InputError(
-                f"Another run has used {self.folder} since this one ended: run the cells again from the set-up cell on."
-            )
+    def _lock(self) -> None:
+        """After its conclusion a run writes again, from a cell that runs again, only where no other run has been."""
+        if self._folder and self._closed:
+            self._folder.lock()
+            if not self.path.is_file() or read(self.path).id != self.record.id:
+                self._folder.close()
+                raise InputError(
+                    f"Another run has used {self.folder} since this one ended: run the cells again from the set-up cell on."
+                )
+            self._closed = False
 
     def note(self, **parts: Any) -> None:
         """Set parts of the record, for example `run.note(rows=rows)`."""
@@ -96,14 +74,14 @@ class Run(Generic[R]):
         row = self.record.rows[0]
         self.note(rows=[type(row).model_validate(row.model_dump() | parts)])
 
-    def caveat(self, sentence: str) -> None:
+    def caveat(self, text: str) -> None:
         """Add what a reader must know before believing the headline, once."""
-        self.note(caveats=list(dict.fromkeys([*self.record.caveats, sentence])))
+        self.note(caveats=list(dict.fromkeys([*self.record.caveats, text])))
 
     def check(self, name: str, passed: bool | None, detail: str, *, deciding: bool = False) -> Check:
         """Add one check; None for one that could not be made. A later check of the same name replaces the earlier one.
 
-        deciding: the notebook's own question is judged by it; where it cannot be made, the run has not passed.
+        deciding: it answers the notebook's own question; where it cannot be made, the run has not passed.
         """
         status = "skipped" if passed is None else "passed" if passed else "failed"
         check = Check(name=name, status=status, detail=detail, deciding=deciding)
@@ -111,40 +89,39 @@ class Run(Generic[R]):
         return check
 
     def table(self, name: str, frame: "pd.DataFrame") -> "pd.DataFrame":
-        """Keep a table beside the record, as <notebook>_<name>.csv with the run's id in a column; returns it, to be shown."""
+        """Keep a table beside the record, as <notebook>_<name>.csv with the run's id in a column; returns it."""
         self.long_table(name, [frame])
         return frame
 
     def long_table(self, name: str, pieces: "Iterable[pd.DataFrame]") -> None:
         """Keep a table that comes in pieces, one at least, which have the same columns."""
-        self._keep_the_folder()
-        file, digest = f"{self.record.notebook}_{name}.csv", hashlib.sha256()
 
         def lines() -> Iterator[bytes]:
             for number, piece in enumerate(pieces):
-                text = (
-                    piece.assign(run=self.record.id)
-                    .to_csv(index=False, header=not number)
-                    .encode("utf-8", "backslashreplace")
-                )
-                digest.update(text)
-                yield text
+                text = piece.assign(run=self.record.id).to_csv(index=False, header=not number)
+                yield text.encode("utf-8", "backslashreplace")
 
-        write_whole(self.folder / file, lines())
-        self._name(file, digest.hexdigest())
-
-    def keep_until_concluded(self, paths: Iterable[Path]) -> None:
-        """Delete these files when the run has reached its conclusion; until then the next run in this folder may go on with them."""
-        self._until_concluded += paths
+        self._write_beside(f"{name}.csv", lines())
 
     def file(self, name: str, content: bytes) -> None:
         """Keep another file beside the record, as <notebook>_<name>."""
-        self._keep_the_folder()
-        write_whole(self.folder / f"{self.record.notebook}_{name}", content)
-        self._name(f"{self.record.notebook}_{name}", hashlib.sha256(content).hexdigest())
+        self._write_beside(name, [content])
 
-    def _name(self, file: str, digest: str) -> None:
-        self.note(tables=self.record.tables | {file: digest})
+    def _write_beside(self, name: str, pieces: Iterable[bytes]) -> None:
+        self._lock()
+        file, digest = f"{self.record.notebook}_{name}", hashlib.sha256()
+
+        def hashed() -> Iterator[bytes]:
+            for piece in pieces:
+                digest.update(piece)
+                yield piece
+
+        write_whole(self.folder / file, hashed())
+        self.note(tables=self.record.tables | {file: digest.hexdigest()})
+
+    def keep_until_concluded(self, paths: Iterable[Path]) -> None:
+        """Delete these files at the conclusion; until then the next run in this folder may go on with them."""
+        self._until_concluded += paths
 
     def finish(self, headline: str) -> "Conclusion":
         """Draw the conclusion; the status follows from the checks."""
@@ -155,21 +132,22 @@ class Run(Generic[R]):
 
     def close(self) -> None:
         """Let other runs use the folder."""
-        if self._locked:
-            self._locked.close()
+        if self._folder:
+            self._folder.close()
+            self._closed = True
 
 
 class Conclusion:
     """Verdict and check table, as a notebook shows them."""
 
-    def __init__(self, record: AnyRecord) -> None:
-        self.record = record
+    def __init__(self, record: Any) -> None:
+        self.record: Record = record
 
     @property
     def checks(self) -> list[Check]:
         """What did not pass first, then what could not be judged, then the rest."""
-        order = {"failed": 0, "skipped": 1, "passed": 2}
-        return sorted(self.record.checks, key=lambda check: (order[check.status], not check.deciding))
+        order = ["failed", "skipped", "passed"]
+        return sorted(self.record.checks, key=lambda check: (order.index(check.status), not check.deciding))
 
     def __repr__(self) -> str:
         lines = [f"{SYMBOLS[check.status]} {check.name}: {check.detail}" for check in self.checks]
@@ -181,33 +159,51 @@ class Conclusion:
             f"<th scope='row'>{escape(check.name)}</th><td>{escape(check.detail)}</td></tr>"
             for check in self.checks
         )
+        status = self.record.status
         return (
-            f'<p class="verdict {self.record.status}"><strong>{SYMBOLS[self.record.status]} {escape(self.record.ending)}</strong>'
+            f'<p class="verdict {status}"><strong>{SYMBOLS[status]} {escape(self.record.ending)}</strong>'
             f" {escape(' '.join(self.record.caveats))}</p>"
             f'<table class="checks"><caption>Checks</caption><tbody>{rows}</tbody></table>'
         )
 
 
-@overload
-def start(asked: SmokeParameters) -> Run[SmokeRecord]: ...
-@overload
-def start(asked: BenchmarkParameters) -> Run[BenchmarkRecord]: ...
-@overload
-def start(asked: AccuracyParameters) -> Run[AccuracyRecord]: ...
-@overload
-def start(asked: ExploreParameters) -> Run[ExploreRecord]: ...
-@overload
-def start(asked: CompareParameters) -> Run[CompareRecord]: ...
-def start(asked: AnyParameters) -> Any:
+def _executing_cell() -> int | None:
+    from IPython import get_ipython
+
+    shell: Any = get_ipython()
+    return len(shell.user_ns["In"]) - 1 if shell else None
+
+
+def start(parameters: AnyParameters) -> Run[Any]:
     """Begin a run of the notebook that takes these parameters. Raises InputError where its folder cannot be used."""
     batch = os.environ.get(RUN_ID)
-    locked = None if batch else RunFolder(asked)
-    if locked and locked.set_aside:
-        print(f"What an earlier run left in {locked.path} is now in {locked.set_aside}.")
-    record = new_record(notebook_of(type(asked)), asked.model_dump(), batch or new_id())
+    folder = None if batch else RunFolder(parameters)
+    if folder and folder.set_aside:
+        print(f"What an earlier run left in {folder.path} is now in {folder.set_aside}.")
+    record: Any = new_record(notebook_of(type(parameters)), parameters.model_dump(), batch or new_id())
     record.batch = bool(batch)
-    record.provenance = provenance(asked)
-    return Run(record, locked.path if locked else Path(asked.out), locked, watch(asked))
+    record.provenance = provenance(parameters)
+    return Run(record, parameters, folder)
+
+
+def start_notebook(notebook: str, namespace: Mapping[str, Any]) -> Run[Any]:
+    """Begin the run of a notebook, with its device: the set-up cell calls this with globals().
+
+    Raises InputError for whatever input, the machine or a library did wrong.
+    """
+    try:
+        run = start(of_notebook(NOTEBOOKS[notebook], namespace))
+        if isinstance(run.parameters, Parameters):
+            from ivit_helpers.device.environment import describe
+            from ivit_helpers.device.selection import select
+
+            run.accelerator = select(run.parameters.device, getattr(run.parameters, "devices", ""))
+            run.note(environment=describe(run.accelerator))
+    except Exception as error:
+        if not (text := sentence(error)):
+            raise
+        raise InputError(text) from None
+    return run
 
 
 def new_id() -> str:
@@ -217,6 +213,7 @@ def new_id() -> str:
 
 def new_record(notebook: str, given: Mapping[str, Any], run_id: str) -> AnyRecord:
     """An empty record that begins now."""
-    return KINDS[notebook](
-        id=run_id, started=datetime.now(timezone.utc).isoformat(timespec="seconds"), parameters=dict(given)
+    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return ANY_RECORD.validate_python(
+        {"notebook": notebook, "id": run_id, "started": started, "parameters": dict(given)}
     )

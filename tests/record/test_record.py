@@ -62,7 +62,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
 )
 def test_a_file_that_is_not_a_record_is_refused(tmp_path, content):
     (tmp_path / "smoke.json").write_text(content)
-    with pytest.raises(InputError, match="is not a record of schema 1 or 2"):
+    with pytest.raises(InputError, match="is not a record of schema 2"):
         record.read(tmp_path / "smoke.json")
 
 

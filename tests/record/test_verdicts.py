@@ -61,22 +61,3 @@ def test_a_run_that_never_reached_its_conclusion_did_not_finish_whatever_its_che
     run.check("agreement", True, "fine", deciding=True)
     assert read(run.path).status == "incomplete"
     assert read(run.path).ending == "Did not finish: it has not reached its conclusion."
-
-
-def test_a_record_of_the_first_schema_is_still_read(run):
-    checks = [
-        {"name": "agreement with the truth", "status": "passed", "detail": ""},
-        {"name": "weights", "status": "passed", "detail": ""},
-    ]
-    old = {
-        "schema": 1,
-        "notebook": "smoke",
-        "status": "passed",
-        "started": "2026-01-02T03:04:05+00:00",
-        "model": {},
-        "checks": checks,
-    }
-    run.path.write_text(json.dumps(old))
-    assert read(run.path).status == "passed"
-    run.path.write_text(json.dumps(old | {"status": "incomplete"}))
-    assert read(run.path).status == "incomplete"
