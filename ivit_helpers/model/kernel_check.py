@@ -53,7 +53,7 @@ def _inputs(config: InternViTConfig, wanted: Collection[str]) -> dict[str, list[
     }
     if "mlp" in wanted:
         # A few random tokens, because a whole image would take a CPU a minute. And one token whose answer the GELU
-        # alone decides: its first product is exact in every dtype. It gives -4 to -2.5, where the tanh form is off by 6 %.
+        # alone decides: its first product is exact in every dtype, and gives -4 to -2.5, where tanh is off by 6 %.
         inner = config.intermediate_size
         weight2 = inner**-0.5 * normal(width, inner)
         weights = (width**-0.5 * normal(inner, width), normal(inner), weight2, normal(width))
