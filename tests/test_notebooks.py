@@ -1,77 +1,117 @@
-"""The notebooks' own cells in this process, as both kinds of CPU: one with 16-bit matrix instructions, and one without."""
+"""Every notebook's own cells in this process, on both kinds of CPU, and some of them twice, as when cells are repeated."""
 
+import json
+
+import jsonschema
 import pytest
-import torch
+from click.testing import CliRunner
 
+from ivit_helpers.__main__ import main
 from ivit_helpers.device import cpu
+from ivit_helpers.paths import REPORTS
+from ivit_helpers.record.parameters import MODEL_NOTEBOOKS, NOTEBOOKS
+from ivit_helpers.record.record import json_schema, read
 from tests.notebook import executed
 
+SETTINGS = {
+    "smoke": {"batch_size": 2, "warmup": 0},
+    "benchmark": {"batch_sizes": [1], "implementations": ["fused", "plain"], "warmup": 0, "repeats": 3, "seconds": 0.2},
+    "accuracy": {"data": "synthetic", "limit": 4, "batch_size": 2},
+    "explore": {"limit": 4, "block": 2, "attention_head": 1, "patch": 3},
+    "compare": {"runs": [str(REPORTS / "examples" / "miniature-on-2-cpu-cores")] * 2},
+}
+EXAMPLES = sorted((REPORTS / "examples").rglob("*.json"))
 
-@pytest.fixture(
-    params=[(True, "bfloat16"), (False, "float32")], ids=["with 16-bit instructions", "without 16-bit instructions"]
+
+@pytest.fixture(scope="module")
+def schema():
+    """The schema as `ivit schema` prints it."""
+    printed = json.loads(CliRunner().invoke(main, ["schema"]).stdout)
+    assert printed == json_schema()
+    jsonschema.Draft202012Validator.check_schema(printed)
+    return jsonschema.Draft202012Validator(printed)
+
+
+@pytest.mark.parametrize(
+    ("name", "has_16_bit_instructions", "times"),
+    [
+        ("smoke", True, 1),
+        ("smoke", False, 2),
+        ("benchmark", False, 1),
+        ("accuracy", True, 2),
+        ("explore", False, 1),
+        ("explore", True, 2),
+        ("compare", False, 2),
+    ],
 )
-def automatic_dtype(request, monkeypatch):
-    """What dtype=auto means on this kind of CPU."""
-    has_instructions, dtype = request.param
-    monkeypatch.setattr(cpu, "multiplies_natively", lambda dtype: has_instructions)
-    return dtype
+def test_a_notebook_on_either_kind_of_cpu(
+    name, has_16_bit_instructions, times, schema, model_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(cpu, "multiplies_natively", lambda dtype: has_16_bit_instructions)
+    monkeypatch.setattr(cpu.CPU, "matmul_side", 64)  # the matrix product that the benchmark measures is a small one
+    dtype, limit = ("bfloat16", 2e-2) if has_16_bit_instructions else ("float32", 1e-5)
+    given = {"model": str(model_folder), "device": "cpu"} if name in MODEL_NOTEBOOKS else {}
+    record = executed(name, times, **given, **SETTINGS[name], out=str(tmp_path / "out")).run.record
+    assert not record.failed
+    names = [check.name for check in record.checks]
+    assert len(names) == len(set(names))
+    assert len(record.caveats) == len(set(record.caveats))
+
+    if name in MODEL_NOTEBOOKS:
+        assert record.model.dtype == dtype
+    if name == "smoke":
+        assert record.status == "passed"
+        [row] = record.rows
+        assert row.dtype == dtype
+        assert row.relative_error < limit
+    if name == "benchmark":
+        assert record.status in {"passed", "not_judged"}  # a busy machine is not judged
+        assert len(record.rows) == 2
+        assert all(row.dtype == dtype and row.images_per_s > 0 and row.relative_error < limit for row in record.rows)
+    if name == "accuracy":
+        assert record.status == "not_judged", "synthetic images have no labels"
+        assert [row.images for row in record.rows] == [4]
+    if name == "explore":
+        assert record.status == "passed"
+        assert [row.block for row in record.rows] == [0, 1, 2, 3]
+        assert record.rows[-1].difference < limit
+        assert len(record.answers) == 5
+        assert len(record.neighbours) == record.gallery_images == 4
+        assert "head is random" in record.verdict
+
+    written = json.loads((tmp_path / "out" / f"{name}.json").read_text())
+    schema.validate(written)
+    row = written["rows"][0]
+    for wrong in (
+        {"status": "perhaps"},
+        {"remark": "a field that nobody knows"},
+        {"rows": [{**row, "remark": "a field that nobody knows"}]},
+        {"rows": [dict.fromkeys(row, "text")]},
+        {"notebook": next(other for other in NOTEBOOKS if other != name)},
+    ):
+        assert not schema.is_valid({**written, **wrong}), wrong
 
 
-@pytest.fixture
-def given(model_folder, tmp_path, monkeypatch):
-    """Parameters for a small model, where the matrix product that the benchmark measures is a small one."""
-    monkeypatch.setattr(cpu.CPU, "matmul_side", 64)
-    return {"model": str(model_folder), "device": "cpu", "dtype": "auto", "out": str(tmp_path / "out")}
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_committed_example_fits_the_schema_and_names_no_folder_of_a_machine(path, schema):
+    written = json.loads(path.read_text())
+    schema.validate(written)
+    assert read(path).status == written["status"]
+    assert written["parameters"]["out"] == ""
 
 
-LIMIT = {"bfloat16": 2e-2, "float32": 1e-5}
+def test_there_are_committed_examples_of_every_notebook():
+    assert {path.stem for path in EXAMPLES} >= set(NOTEBOOKS)
 
 
-def test_the_smoke_notebook_passes_in_the_automatic_dtype(automatic_dtype, given):
-    record = executed("smoke", **given, batch_size=2, warmup=0).run.record
-    assert (record.status, record.model.dtype, record.rows[0].dtype) == ("passed", automatic_dtype, automatic_dtype), (
-        record.checks
-    )
-    assert record.rows[0].relative_error < LIMIT[automatic_dtype]
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [({"dtype": "int3"}, "dtype"), ({"device": "npu:77"}, "npu"), ({"out": "/dev/null/x"}, "cannot be written")],
+)
+def test_the_first_cell_says_what_is_wrong_in_one_sentence(given, words):
+    from ivit_helpers.errors import InputError
+    from ivit_helpers.record.run import start_notebook
 
-
-def test_the_benchmark_notebook_passes_in_the_automatic_dtype(automatic_dtype, given):
-    record = executed("benchmark", **given, batch_sizes=[1, 2], warmup=0, repeats=3).run.record
-    assert record.status in {"passed", "not_judged"}, record.checks  # a busy machine is not judged
-    assert record.model.dtype == automatic_dtype
-    assert {row.dtype for row in record.rows} == {automatic_dtype}
-    assert all(row.images_per_s > 0 and row.relative_error < LIMIT[automatic_dtype] for row in record.rows)
-
-
-def test_the_explore_notebook_passes_in_the_automatic_dtype(automatic_dtype, given):
-    record = executed("explore", **given, limit=4, block=2, attention_head=1, patch=3).run.record
-    assert (record.status, record.model.dtype) == ("passed", automatic_dtype), record.checks
-    assert [row.block for row in record.rows] == [0, 1, 2, 3]
-    assert record.rows[-1].difference < LIMIT[automatic_dtype]
-    assert len(record.answers) == 5
-    assert len(record.neighbours) == record.gallery_images == 4
-    assert "head is random" in record.verdict
-
-
-@pytest.mark.parametrize("name", ["smoke", "accuracy", "explore"])
-def test_cells_that_are_run_twice_replace_their_checks_caveats_and_rows(given, name, tmp_path):
-    words = {
-        "smoke": {"warmup": 0, "batch_size": 2},
-        "accuracy": {"data": "synthetic", "limit": 4, "batch_size": 2},
-        "explore": {"limit": 4},
-    }[name]
-    given |= {"dtype": "float32"}
-    once, twice = (
-        executed(name, times, **given | {"out": str(tmp_path / str(times))}, **words).run.record for times in (1, 2)
-    )
-    assert [check.name for check in twice.checks] == [check.name for check in once.checks]
-    assert twice.caveats == once.caveats
-    assert len(twice.rows) == len(once.rows) == (4 if name == "explore" else 1)
-    assert twice.status == once.status
-
-
-def test_the_accuracy_notebook_scores_in_the_automatic_dtype(automatic_dtype, given):
-    namespace = executed("accuracy", **given, data="synthetic", limit=4, batch_size=2)
-    assert namespace.run.record.status == "not_judged", "synthetic images have no labels"
-    assert not namespace.run.record.failed
-    assert namespace.loaded.dtype == getattr(torch, automatic_dtype)
+    with pytest.raises(InputError, match=words) as error:
+        start_notebook("smoke", given)
+    assert error.value._render_traceback_() == [f"InputError: {error.value}"]
