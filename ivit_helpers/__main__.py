@@ -239,23 +239,22 @@ def _examined(chosen: Mapping[str, Parameters]) -> tuple[list[InputError], dict[
 def _check_device(chosen: Mapping[str, Parameters]) -> None:
     """Find what the device cannot do, before a kernel starts. A driver that this would start gets a process of its own.
 
-    chosen: the parameters of all notebooks of the run, which share model, device and dtype; some may take several devices.
+    chosen: of all notebooks of the run, which share model, device and dtype; some may take several devices.
     """
     from ivit_helpers.device import selection
 
     parameters = max(chosen.values(), key=lambda one: bool(_devices(one)))
-    words = {name: getattr(parameters, name) for name in ("model", "device", "dtype")}
-    words |= {"devices": _devices(parameters)} if _devices(parameters) else {}
-    if not selection.may_start_a_driver(parameters.device, _devices(parameters)):
+    devices = _devices(parameters)
+    if not selection.may_start_a_driver(parameters.device, devices):
         _select(parameters)
         return
-    line = [sys.executable, "-m", "ivit_helpers", "check", "benchmark", *(f"-p{k}={v}" for k, v in words.items())]
+    words = [f"-p{name}={getattr(parameters, name)}" for name in ("model", "device", "dtype")]
+    line = [sys.executable, "-m", "ivit_helpers", "check", "benchmark", *words, f"-pdevices={devices}"]
     code = subprocess.run(line, stdout=subprocess.DEVNULL, check=False).returncode
     if code == BAD_INPUT:
         sys.exit(BAD_INPUT)  # the sentence is on the standard error stream
     if code:
-        named = f"devices={words['devices']!r}" if "devices" in words else f"device={parameters.device!r}"
-        raise InputError(f"{named} cannot be started: a process that tried ended with {code}.")
+        raise InputError(f"{devices or parameters.device} cannot be started: a process that tried ended with {code}.")
 
 
 def _devices(parameters: Parameters) -> str:

@@ -40,21 +40,28 @@ def _known_devices(value: str) -> str:
     return value
 
 
-Devices = Annotated[
-    str,
-    AfterValidator(_known_devices),
-    Field(
-        description='several cards at once, a process each: a count as "8", "npu:0-7", "cuda:0,1", "npu:0-3,6", or '
-        '"cpu:2" for processes on the CPU; empty: the one that `device` names',
-    ),
-]
+DEVICES = (
+    'several cards at once, a process each: a count as "8", "npu:0-7", "cuda:0,1", "npu:0-3,6", or "cpu:2" for processes '
+    "on the CPU; empty: the one that `device` names"
+)
+HEAD = "a classification head, .pth or .safetensors; empty: the model folder's own"
+WARMUP = "untimed calls after the first, a whole number from 0 to 1000"
+IMPLEMENTATIONS = (
+    'what to compare, a list of "fused" (this device\'s fused operators), "graph" (the same, captured as a graph), '
+    '"compile" (the same, by torch.compile), "plain", "transformers-sdpa", "transformers-eager" and '
+    '"transformers-compile"; the first is the one reported on'
+)
+Devices = Annotated[str, AfterValidator(_known_devices), Field(description=DEVICES)]
+Head = Annotated[str, Field(description=HEAD)]
+BatchSize = Annotated[int, Field(ge=1, le=4096)]
+BatchSizes = Annotated[list[BatchSize], Field(min_length=1)]
+Count = Annotated[int, Field(ge=0)]
+Calls = Annotated[int, Field(ge=0, le=1000, description=WARMUP)]
 Implementation = Literal[
     "fused", "graph", "compile", "plain", "transformers-sdpa", "transformers-eager", "transformers-compile"
 ]
-BatchSize = Annotated[int, Field(ge=1, le=4096)]
-Count = Annotated[int, Field(ge=0)]
-Calls = Annotated[int, Field(ge=0, le=1000, description="untimed calls after the first, a whole number from 0 to 1000")]
-Head = Annotated[str, Field(description="a classification head, .pth or .safetensors; empty: the model folder's own")]
+ImageSet = Literal["folder", "imagenet-1k", "real", "v2", "a", "r", "sketch"]
+ByName = Literal["by-name", "by-order"]
 
 
 class AnyParameters(BaseModel):
@@ -103,35 +110,18 @@ class SmokeParameters(Parameters):
 class BenchmarkParameters(Parameters):
     """How fast, how close to the limit, against whom?"""
 
-    batch_sizes: Annotated[
-        Annotated[list[BatchSize], Field(min_length=1)] | Literal["auto"], BeforeValidator(_as_list_or_auto)
-    ] = Field(
+    batch_sizes: Annotated[BatchSizes | Literal["auto"], BeforeValidator(_as_list_or_auto)] = Field(
         [1, 4, 8],
         description='batch sizes to sweep, a list of whole numbers from 1 to 4096, or "auto": powers of two up to the '
         "largest batch that fits, which is found first",
     )
     implementations: Annotated[list[Implementation], BeforeValidator(_as_list)] = Field(
-        ["fused", "plain", "transformers-sdpa"],
-        min_length=1,
-        description='what to compare, a list of "fused" (this device\'s fused operators), "graph" (the same, captured '
-        'as a graph), "compile" (the same, by torch.compile), "plain", "transformers-sdpa", "transformers-eager" and '
-        '"transformers-compile"; the first is the one reported on',
+        ["fused", "plain", "transformers-sdpa"], min_length=1, description=IMPLEMENTATIONS
     )
     devices: Devices = ""
     warmup: Calls = 5
-    repeats: int = Field(
-        64,
-        ge=3,
-        le=100_000,
-        description="least timed calls of each configuration, in three windows, a whole number from 3 to 100000; "
-        "more windows follow while these disagree",
-    )
-    seconds: float = Field(
-        10.0,
-        gt=0,
-        le=86_400,
-        description="seconds after which these three windows end early, with one call each at least",
-    )
+    repeats: int = Field(64, ge=3, le=100_000, description="least timed calls, a whole number from 3 to 100000")
+    seconds: float = Field(10.0, gt=0, le=86_400, description="after which timing ends early, above 0, up to 86400")
 
     def longest_cell_s(self, images: int) -> int:
         """Ten windows of each configuration, and as much again for its untimed calls, are added."""
@@ -149,42 +139,22 @@ class AccuracyParameters(Parameters):
         '"digits" (embedded) or "synthetic"',
     )
     head: Head = ""
-    labels: str = Field(
-        "", description="a text file of labels for a flat folder, or ReaL's real.json; empty if the layout has labels"
-    )
-    class_names: str = Field(
-        "",
-        description="a text file with the names of the model's classes, one a line in the order of its outputs; "
-        "empty: the head's own",
-    )
-    classes: Literal["by-name", "by-order"] = Field(
-        "by-name",
-        description='how classes of the images are found among the model\'s: "by-name", or "by-order" where names differ',
-    )
-    image_set: Literal["folder", "imagenet-1k", "real", "v2", "a", "r", "sketch"] = Field(
+    labels: str = Field("", description="a text file of labels for a flat folder, or ReaL's real.json; empty: none")
+    class_names: str = Field("", description="a text file, one class of the model a line; empty: the head's own names")
+    classes: ByName = Field("by-name", description='"by-name", or "by-order" where names differ from the model\'s')
+    image_set: ImageSet = Field(
         "folder",
         description='which classes and label rule: "folder" (the model\'s own), "imagenet-1k", "real", "v2", "a", "r" '
         'or "sketch"',
     )
     devices: Devices = ""
-    scaling: bool = Field(
-        False, description="with devices, let the first card answer some images alone, to compare with; true or false"
-    )
+    scaling: bool = Field(False, description="with devices, the first card also answers images alone; true or false")
     batch_size: BatchSize = Field(8, description="images a batch, a whole number from 1 to 4096")
     limit: Count = Field(0, description="evaluate that many images, drawn at random; 0: all of them")
     seed: Count = Field(0, description="seed of the draw and of synthetic images, a whole number")
     bad_limit: Count = Field(0, description="images that may be unreadable, missing or non-finite, a whole number")
-    reference: str = Field(
-        "",
-        description="the folder of another accuracy run over the same images, or its predictions CSV, to compare with; "
-        "empty: none",
-    )
-    workers: int = Field(
-        -1,
-        ge=-1,
-        le=256,
-        description="processes that decode images, a whole number up to 256; 0: none, -1: as many as are useful",
-    )
+    reference: str = Field("", description="another run's folder or predictions CSV, to compare with; empty: none")
+    workers: int = Field(-1, ge=-1, le=256, description="processes that decode, up to 256; 0: none, -1: as useful")
 
 
 class ExploreParameters(Parameters):
@@ -196,23 +166,10 @@ class ExploreParameters(Parameters):
     limit: Count = Field(80, description="images of the gallery, drawn at random, a whole number; 0: all of them")
     seed: Count = Field(0, description="seed of the draw, a whole number")
     block: Count = Field(0, description="the block to look at, a whole number from 1; 0: the last one")
-    attention_head: Count = Field(
-        0, description="the attention head to look at, a whole number from 1; 0: the mean of all heads"
-    )
-    patch: Count = Field(
-        0,
-        description="the patch that others are compared with, a whole number from 1 in rows; 0: the one in the middle",
-    )
-    other: str = Field(
-        "cpu",
-        min_length=1,
-        description='the other side: "cpu" (the reference on the CPU), or the states that another run saved, a file',
-    )
-    save: bool = Field(
-        False,
-        description="keep the hidden states of the image in explore_states.safetensors, for `other` of another run, "
-        "true or false",
-    )
+    attention_head: Count = Field(0, description="the attention head, a whole number from 1; 0: the mean of all heads")
+    patch: Count = Field(0, description="the patch to compare others with, a whole number from 1; 0: in the middle")
+    other: str = Field("cpu", min_length=1, description='the other side: "cpu", or the states that another run saved')
+    save: bool = Field(False, description="keep the hidden states in explore_states.safetensors, true or false")
 
 
 class CompareParameters(AnyParameters):
@@ -221,8 +178,7 @@ class CompareParameters(AnyParameters):
     runs: Annotated[list[str], BeforeValidator(_as_list)] = Field(
         [],
         min_length=2,
-        description="two or more runs, each a run's folder, its record (.json) or its page (.html); the others are "
-        "compared with the first",
+        description="two or more runs, each a folder, a record (.json) or a page (.html); the first is the baseline",
     )
 
 

@@ -19,31 +19,7 @@ from pydantic import (
 )
 
 from ivit_helpers.errors import InputError
-from ivit_helpers.record.rows import (
-    AccuracyRow,
-    AllCards,
-    Answer,
-    BenchmarkRow,
-    CardRow,
-    CardsAtOnce,
-    Check,
-    ComparedRun,
-    CompareRow,
-    Conditions,
-    Difference,
-    ExploreRow,
-    Frontier,
-    Interruption,
-    Limits,
-    ModelFacts,
-    Neighbour,
-    Provenance,
-    SmokeRow,
-    TimingRow,
-    Transfer,
-    Unmatched,
-    plain,
-)
+from ivit_helpers.record import rows as kinds
 
 Status = Literal["passed", "not_judged", "failed", "incomplete"]
 SYMBOLS = {"passed": "✓", "not_judged": "?", "failed": "✗", "skipped": "–", "incomplete": "✗"}
@@ -68,10 +44,10 @@ class Record(BaseModel):
     headline: str = Field("", description="the key figure, with its unit and the count it rests on")
     caveats: list[str] = Field([], description="what a reader must know before believing the headline")
     parameters: dict[str, Any] = Field({}, description="as the notebook was given them, with defaults")
-    provenance: Provenance | None = None
+    provenance: kinds.Provenance | None = None
     environment: dict[str, Any] = Field({}, description="machine, device, versions, variables that change speed")
-    model: ModelFacts | None = None
-    checks: list[Check] = []
+    model: kinds.ModelFacts | None = None
+    checks: list[kinds.Check] = []
 
     @model_validator(mode="before")
     @classmethod
@@ -82,7 +58,7 @@ class Record(BaseModel):
     @field_validator("environment", mode="before")
     @classmethod
     def _as_json(cls, value: Any) -> Any:
-        return plain(value)
+        return kinds.plain(value)
 
     @computed_field(description="by the checks: the verdict of the run")  # type: ignore[prop-decorator]
     @property
@@ -101,7 +77,7 @@ class Record(BaseModel):
         return next((check.status for check in self.checks if check.name == RAN_TO_ITS_END), "")
 
     @property
-    def failed(self) -> list[Check]:
+    def failed(self) -> list[kinds.Check]:
         """The checks that failed, in order."""
         return [check for check in self.checks if check.status == "failed"]
 
@@ -153,28 +129,28 @@ class SmokeRecord(Record):
     """The record of smoke.ipynb."""
 
     notebook: Literal["smoke"] = "smoke"
-    rows: list[SmokeRow] = []
+    rows: list[kinds.SmokeRow] = []
 
 
 class BenchmarkRecord(Record):
     """The record of benchmark.ipynb."""
 
     notebook: Literal["benchmark"] = "benchmark"
-    rows: list[BenchmarkRow] = []
-    conditions: Conditions | None = None
-    limits: Limits | None = None
-    frontier: Frontier | None = Field(None, description="null unless batch_sizes is auto")
-    transfers: list[Transfer] = Field([], description="empty on a CPU, which copies nothing")
-    cards: CardsAtOnce | None = Field(None, description="null unless several devices were asked for")
-    products: list[TimingRow] = Field([], description="the matrix products alone, timed in turn with the rows")
+    rows: list[kinds.BenchmarkRow] = []
+    conditions: kinds.Conditions | None = None
+    limits: kinds.Limits | None = None
+    frontier: kinds.Frontier | None = Field(None, description="null unless batch_sizes is auto")
+    transfers: list[kinds.Transfer] = Field([], description="empty on a CPU, which copies nothing")
+    cards: kinds.CardsAtOnce | None = Field(None, description="null unless several devices were asked for")
+    products: list[kinds.TimingRow] = Field([], description="the matrix products alone, timed in turn with the rows")
 
     @property
-    def best(self) -> BenchmarkRow | None:
+    def best(self) -> kinds.BenchmarkRow | None:
         """The fastest row of the first implementation that was measured."""
         return best(self.rows)
 
 
-def best(rows: Sequence[BenchmarkRow]) -> BenchmarkRow | None:
+def best(rows: Sequence[kinds.BenchmarkRow]) -> kinds.BenchmarkRow | None:
     """The fastest row of the first implementation that was measured."""
     measured = [row for row in rows if row.was_measured]
     first = [row for row in measured if row.implementation == measured[0].implementation]
@@ -185,10 +161,14 @@ class AccuracyRecord(Record):
     """The record of accuracy.ipynb."""
 
     notebook: Literal["accuracy"] = "accuracy"
-    rows: list[AccuracyRow] = []
-    cards: list[CardRow] = Field([], description="of this run, one for each process; empty: nothing was left to answer")
-    all_cards: AllCards | None = Field(None, description="their speed as one; null: nothing was left to answer")
-    interruptions: list[Interruption] = Field([], description="earlier runs whose answers this one took up, in order")
+    rows: list[kinds.AccuracyRow] = []
+    cards: list[kinds.CardRow] = Field(
+        [], description="of this run, one for each process; empty: nothing was left to answer"
+    )
+    all_cards: kinds.AllCards | None = Field(None, description="their speed as one; null: nothing was left to answer")
+    interruptions: list[kinds.Interruption] = Field(
+        [], description="earlier runs whose answers this one took up, in order"
+    )
     anew: str = Field("", description="why answers of an earlier run were not taken up; empty: there were none")
 
 
@@ -199,21 +179,21 @@ class ExploreRecord(Record):
     image: str = Field("", description="name of the image that was looked at")
     image_checksum: str = Field("", description="CRC-32 of its pixels as the network gets them")
     other: str = Field("", description="the other side, in words")
-    rows: list[ExploreRow] = []
-    answers: list[Answer] = Field([], description="the five classes with the highest scores")
+    rows: list[kinds.ExploreRow] = []
+    answers: list[kinds.Answer] = Field([], description="the five classes with the highest scores")
     gallery: str = Field("", description="name of the image set that neighbours were looked for in")
     gallery_images: int | None = Field(None, description="images of it that were compared")
-    neighbours: list[Neighbour] = Field([], description="the nearest first; the image itself is left out")
+    neighbours: list[kinds.Neighbour] = Field([], description="the nearest first; the image itself is left out")
 
 
 class CompareRecord(Record):
     """The record of compare.ipynb."""
 
     notebook: Literal["compare"] = "compare"
-    runs: list[ComparedRun] = Field([], description="in the order given; the others are compared with the first")
-    differences: list[Difference] = Field([], description="in machine, versions, model and parameters")
-    rows: list[CompareRow] = []
-    unmatched: list[Unmatched] = Field([], description="what one run has and the other has not")
+    runs: list[kinds.ComparedRun] = Field([], description="in the order given; the others are compared with the first")
+    differences: list[kinds.Difference] = Field([], description="in machine, versions, model and parameters")
+    rows: list[kinds.CompareRow] = []
+    unmatched: list[kinds.Unmatched] = Field([], description="what one run has and the other has not")
 
     @property
     def model_name(self) -> str:
