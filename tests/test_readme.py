@@ -24,7 +24,7 @@ ELSEWHERE = {command for command in COMMANDS if "device=npu" in command or "rand
 def a_run(tmp_path_factory):
     """The run that a reader has after the first commands: what RUN stands for."""
     folder = tmp_path_factory.mktemp("readme") / "run"
-    shell(f"ivit run smoke benchmark -p model=random:tiny-224 {CPU} {SHORT} --out {folder}")
+    shell(f"ivit run smoke benchmark -p model=random:tiny-224 {CPU} {SHORT} -p batch_sizes=1 --out {folder}")
     return folder
 
 
