@@ -61,7 +61,11 @@ def test_bad_input_is_one_sentence_and_exit_code_2(words, sentence):
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(OSError(28, "No space left on device"), 2), (RecursionError("deep"), 2), (KeyboardInterrupt(), 128 + signal.SIGINT)],
+    [
+        (OSError(28, "No space left on device"), 2),
+        (RecursionError("deep"), 2),
+        (KeyboardInterrupt(), 128 + signal.SIGINT),
+    ],
 )
 def test_other_errors_end_in_one_handler(error, code, monkeypatch):
     def fail():

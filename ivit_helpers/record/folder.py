@@ -1,6 +1,5 @@
 """The folder of a run: writable, locked while the run lasts, and without anything of an earlier run."""
 
-import itertools
 import re
 import shutil
 import tempfile
@@ -104,26 +103,26 @@ def is_used(folder: Path) -> bool:
 
 def _new_folder(root: Path, name: str) -> Path:
     """A folder that was not there before: two runs may begin in the same second."""
-    for number in itertools.count(1):
-        folder = root / (name if number == 1 else f"{name}-{number}")
+    folder, number = root / name, 1
+    while True:
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
-            continue
-        return folder
-    raise AssertionError
+            number += 1
+            folder = root / f"{name}-{number}"
+        else:
+            return folder
 
 
 def _earlier_files(folder: Path) -> list[Path]:
     """What earlier runs left in a folder, without the answers of one that did not reach its conclusion."""
     prefixes = tuple(f"{name}{mark}" for name in NOTEBOOKS for mark in "._")
-    files = [path for path in folder.iterdir() if path.name.startswith(prefixes)]
-    journals = [path for path in files if path.suffix == JOURNAL]
     try:
-        unfinished = bool(journals) and not read(folder / "accuracy.json").concluded
+        concluded = read(folder / "accuracy.json").concluded
     except InputError:
-        unfinished = True
-    return [path for path in files if not (unfinished and path in journals)]
+        concluded = False
+    files = [path for path in folder.iterdir() if path.name.startswith(prefixes)]
+    return [path for path in files if concluded or path.suffix != JOURNAL]
 
 
 def put_aside(folder: Path, paths: Sequence[Path]) -> Path | None:

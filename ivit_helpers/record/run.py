@@ -10,6 +10,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from IPython import get_ipython
+
 from ivit_helpers.errors import InputError, sentence
 from ivit_helpers.record.folder import RunFolder
 from ivit_helpers.record.parameters import NOTEBOOKS, AnyParameters, Parameters, notebook_of, of_notebook
@@ -34,7 +36,8 @@ class Run(Generic[R]):
         self.folder = folder.path if folder else Path(parameters.out)
         self.accelerator: Any = None
         """The device, where a notebook has begun the run"""
-        self.first_cell = _executing_cell()
+        shell = get_ipython()
+        self.first_cell: int | None = len(shell.user_ns["In"]) - 1 if shell else None
         """The number of the cell that began it, as in IPython's `In`; None outside IPython"""
         self._folder = folder
         self._closed = False
@@ -142,12 +145,9 @@ class Conclusion:
 
     def __init__(self, record: Any) -> None:
         self.record: Record = record
-
-    @property
-    def checks(self) -> list[Check]:
-        """What did not pass first, then what could not be judged, then the rest."""
         order = ["failed", "skipped", "passed"]
-        return sorted(self.record.checks, key=lambda check: (order.index(check.status), not check.deciding))
+        self.checks = sorted(record.checks, key=lambda check: (order.index(check.status), not check.deciding))
+        """What did not pass first, then what could not be judged, then the rest"""
 
     def __repr__(self) -> str:
         lines = [f"{SYMBOLS[check.status]} {check.name}: {check.detail}" for check in self.checks]
@@ -165,13 +165,6 @@ class Conclusion:
             f" {escape(' '.join(self.record.caveats))}</p>"
             f'<table class="checks"><caption>Checks</caption><tbody>{rows}</tbody></table>'
         )
-
-
-def _executing_cell() -> int | None:
-    from IPython import get_ipython
-
-    shell: Any = get_ipython()
-    return len(shell.user_ns["In"]) - 1 if shell else None
 
 
 def start(parameters: AnyParameters) -> Run[Any]:
