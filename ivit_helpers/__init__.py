@@ -2,8 +2,8 @@
 
 import os
 
-# torch imports every installed device backend when it is imported itself, and torch-npu without CANN makes that import fail.
-# The backend is imported by ivit_helpers.device instead, where a failure becomes one sentence. Must precede `import torch`.
+# torch imports every installed device backend, and torch-npu without CANN makes that import fail. ivit_helpers.device
+# imports the backend instead, where a failure becomes one sentence. Must precede `import torch`.
 os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
 
 __version__ = "0.1.0"

@@ -217,7 +217,7 @@ def schema() -> None:
 
 
 def _examined(chosen: Mapping[str, Parameters]) -> tuple[list[InputError], dict[str, int]]:
-    """What is wrong with what the parameters name, and how many images each notebook has. Reads no weights, no pixels."""
+    """What is wrong with the inputs, and how many images each notebook has. Reads no weights and no pixels."""
     from ivit_helpers.weights import checkpoint
 
     problems: list[InputError] = []

@@ -16,7 +16,7 @@ class InputError(Exception):
 
 
 class ChecksFailed(InputError):  # noqa: N818  read by people: "ChecksFailed: ..."
-    """A check of a notebook that reached its conclusion has failed: raised by the last cell, so that its runner fails."""
+    """A check has failed in a notebook that reached its conclusion: raised by the last cell, for its runner."""
 
 
 class Unavailable(NotImplementedError):  # noqa: N818  read by people
@@ -38,7 +38,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def sentence(error: Exception) -> str:
-    """What input, the machine or a library did wrong, in words; empty for a bug of this kit, which needs its traceback."""
+    """What input, the machine or a library did wrong; empty for a bug of this kit, which needs its traceback."""
     if isinstance(error, InputError):
         return str(error)
     modules = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}

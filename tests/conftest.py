@@ -34,9 +34,17 @@ def model_folder(tmp_path: Path, small_network: InternViT) -> Path:
     folder = tmp_path / "InternViT-small"
     folder.mkdir()
     published = {
-        "architectures": ["InternVisionModel"], "model_type": "intern_vit_6b", "hidden_size": 64, "num_hidden_layers": 3,
-        "num_attention_heads": 4, "intermediate_size": 128, "image_size": 56, "patch_size": 14, "qk_normalization": True, "qkv_bias": False,
-    }  # fmt: skip
+        "architectures": ["InternVisionModel"],
+        "model_type": "intern_vit_6b",
+        "hidden_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 128,
+        "image_size": 56,
+        "patch_size": 14,
+        "qk_normalization": True,
+        "qkv_bias": False,
+    }
     (folder / "config.json").write_text(json.dumps(published))
     (folder / "preprocessor_config.json").write_text(json.dumps({"size": 56, "crop_size": 56, "resample": 3}))
     tensors = {name: tensor.bfloat16() for name, tensor in small_network.state_dict().items()}
@@ -52,7 +60,7 @@ def model_folder(tmp_path: Path, small_network: InternViT) -> Path:
 
 @pytest.fixture
 def configuration() -> CfgNode:
-    """A training configuration as the authors' files hold it: a frozen yacs node of nested nodes, each with a set of its own."""
+    """A training configuration of the authors: a frozen yacs node of nested nodes, each with a set of its own."""
     node = CfgNode({"MODEL": {"TYPE": "intern_vit_6b"}, "EPOCHS": 10, "DATA": {"MEAN": (0.5, 0.5), "TAGS": ["a"]}})
     node.register_deprecated_key("OLD")
     node.freeze()
@@ -66,7 +74,7 @@ def tiny() -> loading.Loaded:
 
 @pytest.fixture(scope="session")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that `make report` leaves: the four notebooks on the embedded miniature, with settings that keep them short.
+    """The folder that `make report` leaves: the four notebooks on the embedded miniature, kept short.
 
     The environment that this command sets up first is the one that runs the tests.
     """

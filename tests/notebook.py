@@ -1,4 +1,4 @@
-"""Runs a notebook's own cells in this process, which spares the seconds that a kernel takes to start and to import torch."""
+"""Runs a notebook's own cells in this process, which spares the seconds that a kernel takes to start."""
 
 import ast
 import json

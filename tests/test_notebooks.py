@@ -1,4 +1,4 @@
-"""Every notebook's own cells in this process, on both kinds of CPU, and some of them twice, as when cells are repeated."""
+"""Every notebook's own cells in this process, on both kinds of CPU; some run twice, as when cells are repeated."""
 
 import json
 

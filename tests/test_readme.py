@@ -1,4 +1,4 @@
-"""Every command of the two README files, as a reader runs it on a laptop. Settings are added where a run would take longer than it need.
+"""Every command of the two README files, as a reader runs it on a laptop, with settings that keep it short.
 
 `make lab`, which a sentence of theirs names, is started by tests/browser.
 """
@@ -35,9 +35,15 @@ def test_the_two_files_have_the_same_commands():
 
 
 TESTED = {
-    "make report", "make test", "ivit check", "ivit run smoke benchmark -p model=random:tiny-224", "ivit run accuracy -p limit=60",
-    "ivit compare RUN RUN", "ivit card RUN --lang zh", "papermill notebooks/smoke.ipynb out.ipynb -p device cpu",
-}  # fmt: skip
+    "make report",
+    "make test",
+    "ivit check",
+    "ivit run smoke benchmark -p model=random:tiny-224",
+    "ivit run accuracy -p limit=60",
+    "ivit compare RUN RUN",
+    "ivit card RUN --lang zh",
+    "papermill notebooks/smoke.ipynb out.ipynb -p device cpu",
+}
 
 
 def test_every_command_has_a_test_here_or_needs_what_no_laptop_has():

@@ -80,7 +80,7 @@ class RunFolder:
                 self.file_lock.acquire()
         except Timeout:
             raise InputError(
-                f"The folder {self.path} is used by another run that has not ended: wait for it, or give another folder."
+                f"The folder {self.path} is used by another run that has not ended: wait for it, or give another one."
             ) from None
 
     def close(self) -> None:

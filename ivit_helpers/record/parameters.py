@@ -41,8 +41,8 @@ def _known_devices(value: str) -> str:
 
 
 DEVICES = (
-    'several cards at once, a process each: a count as "8", "npu:0-7", "cuda:0,1", "npu:0-3,6", or "cpu:2" for processes '
-    "on the CPU; empty: the one that `device` names"
+    'several cards at once, a process each: a count as "8", "npu:0-7", "cuda:0,1", "npu:0-3,6", or "cpu:2" for '
+    "processes on the CPU; empty: the one that `device` names"
 )
 HEAD = "a classification head, .pth or .safetensors; empty: the model folder's own"
 WARMUP = "untimed calls after the first, a whole number from 0 to 1000"
@@ -94,7 +94,7 @@ class Parameters(AnyParameters):
     )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto",
-        description='"auto" (bfloat16 where the device multiplies it, else float32), "bfloat16", "float16" or "float32"',
+        description='"auto" (bfloat16 if the device multiplies it, else float32), "bfloat16", "float16" or "float32"',
     )
     verify: bool = Field(False, description="SHA-256 of every weights file in the record, true or false")
 

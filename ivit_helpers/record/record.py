@@ -221,7 +221,7 @@ def json_schema() -> dict[str, Any]:
 def write_whole(path: Path, content: str | bytes | Iterable[bytes]) -> None:
     """Write a file under a temporary name, flush it to the disk, and rename it: a reader sees the old or the new one.
 
-    content: the whole of it, or pieces in order. Raises InputError where it cannot be written, for example on a full disk.
+    content: the whole of it, or pieces in order. Raises InputError where it cannot be written, as on a full disk.
     """
     whole = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name[:80]}-{secrets.token_hex(4)}")

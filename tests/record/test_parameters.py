@@ -16,10 +16,17 @@ def test_a_mistyped_name_is_refused_with_the_nearest_known_one():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("batch_sizes", [0]), ("batch_sizes", []),
-     ("batch_sizes", "[1.5]"), ("repeats", 2), ("dtype", "bf16"), ("device", "gpu"),
-     ("implementations", ["flash"]), ("seconds", "soon")],
-)  # fmt: skip
+    [
+        ("batch_sizes", [0]),
+        ("batch_sizes", []),
+        ("batch_sizes", "[1.5]"),
+        ("repeats", 2),
+        ("dtype", "bf16"),
+        ("device", "gpu"),
+        ("implementations", ["flash"]),
+        ("seconds", "soon"),
+    ],
+)
 def test_a_value_out_of_range_is_refused_with_what_is_allowed(name, value):
     with pytest.raises(InputError) as error:
         parameters.validate(BenchmarkParameters, {name: value})
