@@ -62,7 +62,7 @@ class Run(Generic[R]):
             if not self.path.is_file() or read(self.path).id != self.record.id:
                 self._folder.close()
                 raise InputError(
-                    f"Another run has used {self.folder} since this one ended: run the cells again from the first one on."
+                    f"Another run has used {self.folder} since: run the cells again from the first one on."
                 )
             self._closed = False
 

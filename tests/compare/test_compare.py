@@ -309,9 +309,9 @@ def test_a_random_head_claims_nothing(tmp_path, compared):
     [
         (["a.json"], "two or more runs"),
         (["nowhere", "nowhere"], "There is no run 'nowhere': give a run's folder, its record"),
-        (["empty", "empty"], "has no record of smoke, benchmark, accuracy or explore"),
+        (["empty", "empty"], "has no record of smoke"),
         (["text.json", "text.json"], "is not a record of schema"),
-        (["~no-such-user/run", "~no-such-user/run"], "is not a path of this machine"),
+        (["~no-such-user/run", "~no-such-user/run"], "Could not determine home directory"),
         (["out/compare.json", "text.json"], "is itself a comparison"),
     ],
 )

@@ -209,7 +209,7 @@ def holding(content, suffix="", kind="json"):
     ("page", "reason"),
     [
         ("<p>no record</p>", "holds no record"),
-        (holding(b'{"schema": 9, "notebook": "smoke"}'), "is not a record of schema 1 or 2"),
+        (holding(b'{"schema": 9, "notebook": "smoke"}'), "is not a record of schema 2"),
         (holding(b"[" * 100_000), "is not a record"),
         (holding(b"\0" * 100, ".gz", "gzip"), "is damaged"),
         (holding(gzip.compress(b"{}" * 1000)[:-12], ".gz", "gzip"), "is cut off"),
@@ -224,5 +224,5 @@ def test_a_page_without_a_sound_record_is_refused_in_a_sentence(tmp_path, page, 
 
 
 def test_a_page_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(InputError, match="is not a file"):
+    with pytest.raises(InputError, match="cannot be read"):
         record_in(tmp_path / "smoke.html")
