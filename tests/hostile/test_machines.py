@@ -105,28 +105,3 @@ def test_without_shared_memory_images_are_decoded_in_the_own_process(tmp_path):
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, b"20\n"), done.stderr
-
-
-def test_a_folder_for_temporary_files_with_too_long_a_name_is_reported(tmp_path):
-    place = tmp_path / ("t" * 100)
-    place.mkdir()
-    done = ivit("run", "smoke", *QUICK[:4], "--out", tmp_path / "run", TMPDIR=str(place))
-    assert done.returncode == 2
-    assert b"A kernel cannot be reached through" in done.stderr
-    assert b"set TMPDIR to a writable folder with a short name" in done.stderr
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_current_folder_that_was_deleted_is_reported(tmp_path):
-    line = f'cd {tmp_path} && mkdir gone && cd gone && rmdir ../gone && exec "$@"'
-    command = ["sh", "-c", line, "sh", sys.executable, "-m", "ivit_helpers", "check", "smoke", "-pdevice=cpu"]
-    done = subprocess.run(command, capture_output=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    assert done.returncode == 2
-    assert done.stderr.startswith(b"ivit: The current folder was deleted")
-
-
-@pytest.mark.slow
-def test_a_run_whose_output_streams_are_closed_is_finished(tmp_path):
-    command = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", sys.executable, "-m", "ivit_helpers", "run", "accuracy", *QUICK]
-    subprocess.run([*command, "--out", tmp_path / "run"], check=False, cwd=ROOT)
-    assert read(tmp_path / "run" / "accuracy.json").status != "incomplete"
