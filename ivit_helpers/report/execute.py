@@ -6,7 +6,6 @@ finished when every code cell was executed, no cell shows an error, and its reco
 
 import os
 import shutil
-import socket
 import sys
 import tempfile
 import weakref
@@ -78,21 +77,6 @@ def remove_sockets_of_killed_runs() -> None:
             and folder.stat().st_uid == os.getuid()
         ):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def check_sockets() -> None:
-    """Raise InputError where the sockets of a kernel could not be made: in the folder for temporary files, by a path that is not long."""
-    advice = "set TMPDIR to a writable folder with a short name"
-    try:
-        with (
-            tempfile.TemporaryDirectory(prefix=f"{SOCKETS}{os.getpid()}-") as folder,
-            socket.socket(socket.AF_UNIX) as probe,
-        ):
-            probe.bind(f"{folder}/kernel-5")
-    except OSError as error:  # text alone where the path is too long
-        raise InputError(
-            f"A kernel cannot be reached through {tempfile.gettempdir()} ({error.strerror or error}): {advice}."
-        ) from None
 
 
 def execute(

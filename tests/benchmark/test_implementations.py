@@ -8,10 +8,10 @@ from ivit_helpers.benchmark import launches
 from ivit_helpers.benchmark.implementations import IMPLEMENTATIONS, implementations
 from ivit_helpers.device import cpu
 from ivit_helpers.device.graphs import Compiled
-from ivit_helpers.errors import InputError, Unavailable
+from ivit_helpers.errors import Unavailable
 from ivit_helpers.measure.fidelity import reference_states
 from ivit_helpers.measure.timing import pixel_batch
-from ivit_helpers.record.parameters import BenchmarkParameters, validate
+from ivit_helpers.record.parameters import BenchmarkParameters
 from ivit_helpers.record.rows import BenchmarkRow
 from ivit_helpers.record.run import start
 from ivit_helpers.weights import checkpoint, loading
@@ -123,13 +123,6 @@ def test_the_notebook_measures_what_it_can_and_says_why_not_for_the_rest(model_f
     assert "n/a: a CPU computes in the calls themselves" in page
     assert "launch-bound" not in page
     assert "the card does not wait for the host" not in {check.name for check in record.checks}
-
-
-def test_the_old_name_of_transformers_is_still_understood():
-    asked = validate(BenchmarkParameters, {"implementations": ["fused", "transformers"]})
-    assert asked.implementations == ["fused", "transformers-sdpa"]
-    with pytest.raises(InputError, match="implementations"):
-        validate(BenchmarkParameters, {"implementations": ["eager"]})
 
 
 def test_advice_for_a_card_that_waits_does_not_name_a_graph_that_was_asked_for(tmp_path):
