@@ -1,12 +1,14 @@
 """Count the lines of the package and of its tests, and fail above the budget in pyproject.toml: `python tools/account.py`.
 
-Every file of the package counts, templates and blank lines included, and all Python of the tests. Size is a feature here: what is added pays with lines that go elsewhere.
+Every file of the package counts, templates and blank lines included, and all Python of the tests. Size is a feature
+here: what is added pays with lines that go elsewhere.
 """
 
 import re
 import sys
-import tomllib
 from pathlib import Path
+
+import tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
 BUDGET = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["account"]
