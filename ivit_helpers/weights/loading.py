@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -12,24 +13,13 @@ from ivit_helpers.device.device import Device, dtype_name
 from ivit_helpers.errors import InputError
 from ivit_helpers.model.kernel_check import KernelVerdict, trusted_kernels
 from ivit_helpers.model.network import Classifier, InternViT
+from ivit_helpers.record.progress import Progress
 from ivit_helpers.record.rows import ModelFacts
-from ivit_helpers.weights.checkpoint import MINIATURE, Checkpoint
-from ivit_helpers.weights.files import Place, check_index, places, sha256
-from ivit_helpers.weights.formats import Format
+from ivit_helpers.weights.files import check_values, open_weights, sha256
 from ivit_helpers.weights.head import Head, random_head, read_head
+from ivit_helpers.weights.names import head_names, ignored_names
 from ivit_helpers.weights.random_weights import random_weights
-from ivit_helpers.weights.reading import mapped, read
-from ivit_helpers.weights.regular import printable
-
-
-@dataclass(frozen=True)
-class StoredWeights:
-    """What the weight files hold."""
-
-    dtypes: tuple[str, ...]
-    """Empty for random weights"""
-    ignored: int
-    """Number of tensors in the authors' files that this network does not have"""
+from ivit_helpers.weights.sources import MINIATURE, Checkpoint
 
 
 @dataclass(frozen=True)
@@ -44,7 +34,10 @@ class Loaded:
     classes: tuple[str, ...]
     device: Device
     dtype: torch.dtype
-    stored: StoredWeights
+    stored_dtypes: tuple[str, ...]
+    """Empty for random weights"""
+    ignored_tensors: int
+    """Number of tensors in the authors' files that this network does not have"""
     sha256: Mapping[str, str]
     """By file name; empty unless it was asked for"""
     seconds: float
@@ -74,12 +67,8 @@ class Loaded:
     def stored_as(self) -> str:
         """The dtypes in the files, and the dtype in config.json if it is another one."""
         said = self.checkpoint.published.get("torch_dtype", self.checkpoint.published.get("dtype"))
-        stored = ", ".join(self.stored.dtypes)
-        return (
-            f"{stored} (config.json says {said})"
-            if stored and isinstance(said, str) and printable(said) and said != stored
-            else stored
-        )
+        stored = ", ".join(self.stored_dtypes)
+        return f"{stored} (config.json says {said})" if stored and isinstance(said, str) and said != stored else stored
 
     def release(self) -> None:
         """Give the memory of the weights back, on the card too. What is known of the model stays; it cannot be called any more."""
@@ -99,7 +88,7 @@ class Loaded:
             parameters=self.parameters,
             bytes=self.bytes,
             tensors=len(self.network.state_dict()),
-            shards=len(self.checkpoint.shards),
+            shards=len(self.checkpoint.files),
             dtype=dtype_name(self.dtype),
             flops_per_image=config.flops_per_image,
             image_size=config.image_size,
@@ -121,7 +110,7 @@ class Loaded:
             kernels=self.network.kernels.name,
             load_device_peak_bytes=None if self.device.uses_host_memory else self.device_peak_bytes,
             stored_dtype=self.stored_as or None,
-            ignored_tensors=self.stored.ignored or None,
+            ignored_tensors=self.ignored_tensors or None,
             sha256=[f"{file} {digest}" for file, digest in self.sha256.items()] or None,
         )
 
@@ -140,48 +129,15 @@ def _texts(value: object) -> list[str]:
     return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
 
 
-def _check_names(found: Mapping[str, Place], expected: Mapping[str, Tensor], name: str) -> None:
-    """Raise InputError naming every tensor that is missing, unexpected or wrongly shaped."""
-    problems = [f"{key} is missing" for key in expected if key not in found]
-    problems += [f"{key} is unexpected (in {place.file.name})" for key, place in found.items() if key not in expected]
-    problems += [
-        f"{key} (in {found[key].file.name}) has shape {found[key].shape} where config.json implies {tuple(tensor.shape)}"
-        for key, tensor in expected.items()
-        if key in found and found[key].shape != tuple(tensor.shape)
-    ]
-    if problems:
-        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
-        raise InputError(f"The weights of {name} do not fit its config.json: {'; '.join(problems[:5])}{more}.")
-
-
-def _read_weights(
-    form: Format, places: Mapping[str, Place], expected: Mapping[str, Tensor], device: Device, dtype: torch.dtype
-) -> dict[str, Tensor]:
-    """All tensors by published name, scanned for damage.
-
-    They are memory-mapped if nothing has to be cast or sent to a card, else copied to the device and cast there. A tensor stored in
-    three parts (query, key, value) is copied into the matching rows.
-    """
-    if device.uses_host_memory and all(place.dtype == dtype for place in places.values()):
-        for _ in read(places, dtype):
-            pass  # scanned
-        return form.joined(mapped(places), expected)
-    tensors = {
-        name: torch.empty(like.shape, dtype=dtype, device=device.torch_device) for name, like in expected.items()
-    }
-    stored = form.stored(tensors)
-    for name, tensor in read(places, dtype):
-        # Not tensor.to(device): with torch_npu on the test rig, that left host memory larger by half of what it copied.
-        sent = tensor if device.uses_host_memory else torch.empty_like(tensor, device=device.torch_device).copy_(tensor)
-        stored[name].copy_(sent)  # cast where it is
-    return tensors
+def weights_bytes(checkpoint: Checkpoint, dtype: torch.dtype) -> int:
+    """Bytes of a network's weights in that dtype."""
+    with torch.device("meta"):
+        return sum(tensor.numel() for tensor in InternViT(checkpoint.config).state_dict().values()) * dtype.itemsize
 
 
 def check_memory(checkpoint: Checkpoint, device: Device, dtype: torch.dtype) -> None:
     """Raise InputError, before anything is loaded, if the weights alone need more memory than is free."""
-    with torch.device("meta"):
-        expected = InternViT(checkpoint.config).state_dict()
-    needed, free = sum(tensor.numel() for tensor in expected.values()) * dtype.itemsize, device.available_memory()
+    needed, free = weights_bytes(checkpoint, dtype), device.available_memory()
     if needed > free:
         raise InputError(
             f"{checkpoint.name} needs {needed / 2**30:.1f} GiB for its weights in {dtype_name(dtype)}, and {device} has "
@@ -189,28 +145,67 @@ def check_memory(checkpoint: Checkpoint, device: Device, dtype: torch.dtype) -> 
         )
 
 
-def _tensors(
+def _check_names(
+    stored: Mapping[str, Tensor], places: Mapping[str, Path], expected: Mapping[str, Tensor], name: str
+) -> None:
+    """Raise InputError naming the tensors that are missing, unexpected or wrongly shaped."""
+    problems = [f"{key} is missing" for key in expected if key not in stored]
+    problems += [f"{key} is unexpected (in {places[key].name})" for key in stored if key not in expected]
+    problems += [
+        f"{key} (in {places[key].name}) has shape {tuple(stored[key].shape)} where config.json implies {tuple(like.shape)}"
+        for key, like in expected.items()
+        if key in stored and stored[key].shape != like.shape
+    ]
+    if problems:
+        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
+        raise InputError(f"The weights of {name} do not fit its config.json: {'; '.join(problems[:5])}{more}.")
+
+
+def _read_tensors(
     checkpoint: Checkpoint, expected: Mapping[str, Tensor], device: Device, dtype: torch.dtype
-) -> tuple[dict[str, Tensor], StoredWeights]:
-    """The network's tensors on the device, and a description of what the files hold."""
-    if checkpoint.is_random:
-        return random_weights(checkpoint.name, expected, device, dtype), StoredWeights((), 0)
-    form = checkpoint.form
-    found = places(checkpoint.shards, form.prefix)
-    head, ignored = form.head(found), form.ignored(found)
-    wanted = {name: place for name, place in found.items() if name not in head | ignored}
-    _check_names(wanted, form.stored(expected), checkpoint.name)
-    check_index(checkpoint.shards, found, form.prefix)
-    dtypes = tuple(sorted({dtype_name(place.dtype) for place in wanted.values()}))
-    return _read_weights(form, wanted, expected, device, dtype), StoredWeights(dtypes, len(ignored))
+) -> tuple[dict[str, Tensor], tuple[str, ...], int]:
+    """The network's tensors by published name, scanned for damage; the dtypes in the files; how many were ignored.
+
+    They stay mapped if nothing has to be cast or sent to a card, else they are copied to the device and cast there. A
+    tensor stored in three parts (query, key, value) is copied into the matching rows.
+    """
+    assert checkpoint.source is not None
+    stored = open_weights(checkpoint.source)
+    naming = checkpoint.naming
+    ignored = ignored_names(stored.tensors, naming)
+    beside = ignored | head_names(stored.tensors, naming)
+    tensors = {name: tensor for name, tensor in stored.tensors.items() if name not in beside}
+    _check_names(tensors, stored.places, naming.stored(expected), checkpoint.name)
+    dtypes = {tensor.dtype for tensor in tensors.values()}
+    stays = device.uses_host_memory and dtypes == {dtype}
+    result = (
+        {}
+        if stays
+        else {name: torch.empty(like.shape, dtype=dtype, device=device.torch_device) for name, like in expected.items()}
+    )
+    rows = naming.stored(result)
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    with Progress(total=total, desc="loading weights", unit="B", unit_scale=True) as progress:
+        for name, tensor in tensors.items():
+            check_values(name, tensor, stored.places[name], dtype)
+            if not stays:
+                # Not tensor.to(device): on the test rig, torch_npu left host memory larger by half of what it copied.
+                sent = (
+                    tensor
+                    if device.uses_host_memory
+                    else torch.empty_like(tensor, device=device.torch_device).copy_(tensor)
+                )
+                rows[name].copy_(sent)  # cast where it is
+            progress.update(tensor.nbytes)
+    names = tuple(sorted(map(dtype_name, dtypes)))
+    return (naming.published(tensors, expected) if stays else result), names, len(ignored)
 
 
 def load(checkpoint: Checkpoint, device: Device, dtype: torch.dtype, verify: bool = False) -> Loaded:
-    """Put stored or random weights on the device, in a network that uses the fused kernels that passed their numerical check.
+    """Put stored or random weights on the device, in a network that uses the fused kernels that passed their check.
 
-    `verify` computes the SHA-256 of every file, for the record. Host memory beyond the final network is that of the few tensors
-    being scanned, which are memory-mapped.
-    Raises InputError if the weights are damaged, or do not fit the config or the memory.
+    `verify` computes the SHA-256 of every file, for the record. Beyond the final network, host memory holds mapped
+    pages of the files only. Raises InputError if the weights are damaged, or do not fit the config or the memory.
     """
     check_memory(checkpoint, device, dtype)
     with device.fall_backs() as fell_back:
@@ -218,15 +213,19 @@ def load(checkpoint: Checkpoint, device: Device, dtype: torch.dtype, verify: boo
         with torch.device("meta"):
             network = InternViT(checkpoint.config, kernels)
         return_freed_memory()  # of the checks, half a gigabyte where the MLP is checked
-        digests = {file.name: sha256(file) for file in checkpoint.shards} if verify else {}
+        digests = {file.name: sha256(file) for file in checkpoint.files} if verify else {}
         reset_host_peak()
         device.reset_peak_memory()
         began = time.perf_counter()
-        try:
-            tensors, stored = _tensors(checkpoint, network.state_dict(), device, dtype)
-        except InputError as error:
-            seen = ", ".join(f"{name} {digest}" for name, digest in digests.items())
-            raise InputError(f"{error} SHA-256 here: {seen}." if seen else str(error)) from None
+        expected = network.state_dict()
+        if checkpoint.is_random:
+            tensors, stored_dtypes, ignored = random_weights(checkpoint.name, expected, device, dtype), (), 0
+        else:
+            try:
+                tensors, stored_dtypes, ignored = _read_tensors(checkpoint, expected, device, dtype)
+            except InputError as error:
+                seen = ", ".join(f"{name} {digest}" for name, digest in digests.items())
+                raise InputError(f"{error} SHA-256 here: {seen}." if seen else str(error)) from None
         network.load_state_dict(tensors, strict=True, assign=True)
         del tensors
         network.lay_out()
@@ -241,7 +240,8 @@ def load(checkpoint: Checkpoint, device: Device, dtype: torch.dtype, verify: boo
         classes=head.classes,
         device=device,
         dtype=dtype,
-        stored=stored,
+        stored_dtypes=stored_dtypes,
+        ignored_tensors=ignored,
         sha256=digests,
         seconds=time.perf_counter() - began,
         host_peak_bytes=host_peak(),
