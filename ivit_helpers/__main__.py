@@ -218,13 +218,11 @@ def schema() -> None:
 
 def _examined(chosen: Mapping[str, Parameters]) -> tuple[list[InputError], dict[str, int]]:
     """What is wrong with the inputs, and how many images each notebook has. Reads no weights and no pixels."""
-    from ivit_helpers.weights import checkpoint
-
     problems: list[InputError] = []
     images = dict.fromkeys(chosen, 0)
     for names in dict.fromkeys((parameters.model, getattr(parameters, "head", "")) for parameters in chosen.values()):
         try:
-            checkpoint.check(*names)
+            sources.check(*names)
         except InputError as error:
             problems.append(error)
     for name, parameters in chosen.items():
@@ -265,13 +263,13 @@ def _devices(parameters: Parameters) -> str:
 def _select(parameters: Parameters) -> str:
     """The device that a run would use, named, after all that can be asked of it without loading anything."""
     from ivit_helpers.device import device, selection, several
-    from ivit_helpers.weights import checkpoint, hub, loading
+    from ivit_helpers.weights import loading, sources
 
     devices = _devices(parameters)
     chosen = selection.select(parameters.device, devices)
     dtype = chosen.dtype(parameters.dtype)
-    if not hub.is_hub_id(parameters.model):  # what is not here yet is measured once it is
-        loading.check_memory(checkpoint.find(parameters.model), chosen, dtype)
+    if not sources.is_hub_id(parameters.model):  # what is not here yet is measured once it is
+        loading.check_memory(sources.find(parameters.model), chosen, dtype)
     others: Sequence[str] = several.named_devices(devices, parameters.device)[1:] if devices else ()
     return f"{chosen}, {device.dtype_name(dtype)}{', and ' if others else ''}{', '.join(others)}"
 

@@ -10,7 +10,7 @@ from yacs.config import CfgNode
 
 from ivit_helpers.device import device, selection
 from ivit_helpers.model.network import InternViT
-from ivit_helpers.weights import checkpoint, loading
+from ivit_helpers.weights import loading, sources
 from tests.builders import SMALL, randomised
 from tests.shell import BIN, CPU, SHORT, shell
 
@@ -69,7 +69,7 @@ def configuration() -> CfgNode:
 
 @pytest.fixture(scope="session")
 def tiny() -> loading.Loaded:
-    return loading.load(checkpoint.find("tiny"), selection.select("cpu"), torch.float32)
+    return loading.load(sources.find("tiny"), selection.select("cpu"), torch.float32)
 
 
 @pytest.fixture(scope="session")

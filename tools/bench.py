@@ -21,7 +21,7 @@ from ivit_helpers.errors import Unavailable
 from ivit_helpers.measure.conditions import watched
 from ivit_helpers.measure.fidelity import reference_states
 from ivit_helpers.measure.timing import Forward, Series, pixel_batch, sweep
-from ivit_helpers.weights import checkpoint, loading
+from ivit_helpers.weights import loading, sources
 from ivit_helpers.weights.loading import Loaded
 
 OURS = ("fused", "graph", "compile", "plain")
@@ -74,7 +74,7 @@ def table(series: Mapping[str, Series]) -> list[str]:
 )
 def main(device: str, dtype: str, layers: int, batch_sizes: Sequence[int], repeats: int, seconds: float) -> None:
     """Print how many times as fast as others each implementation is: median and 95 % interval over the rounds."""
-    found, accelerator = checkpoint.find("random:6b-224"), select(device)
+    found, accelerator = sources.find("random:6b-224"), select(device)
     config = replace(found.config, num_hidden_layers=layers)
     loaded = loading.load(replace(found, config=config), accelerator, accelerator.dtype(dtype))
     click.echo(f"{layers} blocks of width {config.hidden_size}, {dtype}: {loaded.dtype}, {accelerator}")

@@ -30,7 +30,7 @@ from ivit_helpers.paths import NOTEBOOKS
 from ivit_helpers.record.parameters import AccuracyParameters
 from ivit_helpers.record.run import start
 from ivit_helpers.report.page import write_report
-from ivit_helpers.weights import checkpoint, loading
+from ivit_helpers.weights import loading, sources
 from ivit_helpers.weights.loading import Loaded
 
 CLASSES = 1_000
@@ -67,7 +67,7 @@ def grey_images(count: int) -> LabelledImages:
 
 def classifiers() -> list[Loaded]:
     """The embedded miniature with random logits in place of its network and head, as on two devices."""
-    found = loading.load(checkpoint.find("tiny"), selection.select("cpu"), torch.float32)
+    found = loading.load(sources.find("tiny"), selection.select("cpu"), torch.float32)
     small = replace(found.checkpoint, transform=ImageTransform(16, 16))
     found = replace(found, checkpoint=small, head=nn.Identity(), classes=NAMES)
     return [replace(found, network=RandomLogits(found.network, noise)) for noise in (0.0, 0.01)]

@@ -31,7 +31,7 @@ from ivit_helpers.device.selection import select
 from ivit_helpers.images import decoding, folders
 from ivit_helpers.images.labelled_images import LabelledImages
 from ivit_helpers.measure.timing import timed
-from ivit_helpers.weights import checkpoint, loading
+from ivit_helpers.weights import loading, sources
 from ivit_helpers.weights.loading import Loaded
 
 
@@ -116,7 +116,7 @@ def main(
     if threads:
         torch.set_num_threads(threads)
     accelerator = select(device)
-    loaded = loading.load(checkpoint.find(model), accelerator, accelerator.dtype("auto"))
+    loaded = loading.load(sources.find(model), accelerator, accelerator.dtype("auto"))
     if stand_in is not None:
         config = loaded.network.config
         loaded = replace(loaded, network=Waiting(stand_in, (config.tokens, config.hidden_size)))

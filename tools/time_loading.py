@@ -17,7 +17,7 @@ import torch
 
 from ivit_helpers.device.selection import select
 from ivit_helpers.measure.timing import timed
-from ivit_helpers.weights import checkpoint, loading
+from ivit_helpers.weights import loading, sources
 
 BUFFER_BYTES = 2**24
 
@@ -51,14 +51,14 @@ def held() -> int:
 @click.option("--cold", is_flag=True, help="Drop the files from the system's cache before every reading.")
 def main(folder: str, rounds: int, cold: bool) -> None:
     """Time FOLDER."""
-    found, device = checkpoint.find(folder), select("cpu")
-    loading.load(checkpoint.find("tiny"), device, torch.float32)  # so that imports and first calls are not timed
-    gigabytes = sum(path.stat().st_size for path in found.shards) / 1e9
+    found, device = sources.find(folder), select("cpu")
+    loading.load(sources.find("tiny"), device, torch.float32)  # so that imports and first calls are not timed
+    gigabytes = sum(path.stat().st_size for path in found.files) / 1e9
     ratios = []
     for number in range(rounds):
         taken = {}
         works: list[tuple[str, Callable[[], float]]] = [
-            ("raw", lambda: timed(lambda: read_raw(found.shards), device)),
+            ("raw", lambda: timed(lambda: read_raw(found.files), device)),
             (
                 "load",
                 lambda: loading.load(found, device, torch.bfloat16).seconds,
@@ -67,7 +67,7 @@ def main(folder: str, rounds: int, cold: bool) -> None:
         before = held()
         for name, work in works if number % 2 == 0 else works[::-1]:
             if cold:
-                forget(found.shards)
+                forget(found.files)
             taken[name] = work()
         ratios.append(taken["load"] / taken["raw"])
         click.echo(

@@ -22,7 +22,7 @@ from ivit_helpers.device.cpu import host
 from ivit_helpers.record.parameters import BenchmarkParameters
 from ivit_helpers.record.rows import BenchmarkRow
 from ivit_helpers.record.run import start
-from ivit_helpers.weights import checkpoint, loading
+from ivit_helpers.weights import loading, sources
 
 Interval = tuple[float, float]
 
@@ -95,7 +95,7 @@ def measured(loaded: loading.Loaded, seconds: float) -> Result:
 )
 def main(runs: int, seconds: float, longest: float) -> None:
     """Print a line for each pair of runs, and how many green claims were contradicted."""
-    loaded = loading.load(checkpoint.find("tiny"), host(), torch.float32)
+    loaded = loading.load(sources.find("tiny"), host(), torch.float32)
     contradicted = green = 0
     for number in range(runs):
         with unsteady(number, longest):

@@ -10,10 +10,9 @@ from ivit_helpers.images.imagenet import readable_names, synsets
 from ivit_helpers.images.labelled_images import LabelledImages
 from ivit_helpers.images.regular import read_text
 from ivit_helpers.record.parameters import AccuracyParameters
-from ivit_helpers.weights.checkpoint import find
 from ivit_helpers.weights.head import head_classes, unnamed_classes
-from ivit_helpers.weights.hub import is_hub_id
 from ivit_helpers.weights.loading import Loaded
+from ivit_helpers.weights.sources import find, is_hub_id
 
 SHOWN = 5
 BY_ORDER = "by-order"

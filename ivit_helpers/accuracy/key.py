@@ -43,7 +43,7 @@ def key_of(loaded: Loaded, images: LabelledImages) -> dict[str, Any]:
             **{name: _version(name) for name in PACKAGES},
             "device": f"{loaded.device.kind}, {loaded.device.name}",
             "model": loaded.checkpoint.name,
-            "weights": {file.name: loaded.sha256.get(file.name) or _stamp(file) for file in loaded.checkpoint.shards},
+            "weights": {file.name: loaded.sha256.get(file.name) or _stamp(file) for file in loaded.checkpoint.files},
             "dtype": dtype_name(loaded.dtype),
             "kernels": loaded.network.kernels.name,
             "head": head.sha256 or head.kind,

@@ -35,10 +35,9 @@ from ivit_helpers.record.run import Run
 from ivit_helpers.report.figure import SideBySide, Together
 from ivit_helpers.report.gallery import Gallery
 from ivit_helpers.report.table import NOTHING, Facts, Table, facts
-from ivit_helpers.weights.checkpoint import find
 from ivit_helpers.weights.head import missing_head
-from ivit_helpers.weights.hub import is_hub_id
 from ivit_helpers.weights.loading import Loaded
+from ivit_helpers.weights.sources import find, is_hub_id
 
 NOTHING_CLAIMED = "pipeline only, no accuracy is claimed"
 SHOWN = 20

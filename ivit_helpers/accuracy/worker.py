@@ -21,7 +21,7 @@ from ivit_helpers.images.labelled_images import LabelledImages
 from ivit_helpers.images.layouts import image_set
 from ivit_helpers.record.parameters import AccuracyParameters
 from ivit_helpers.record.progress import Progress
-from ivit_helpers.weights import checkpoint, loading
+from ivit_helpers.weights import loading, sources
 from ivit_helpers.weights.loading import Loaded
 
 
@@ -73,7 +73,7 @@ def work(place: Place, told: Any) -> None:
     accelerator = select(wanted)
     with losing_a_card(accelerator):
         loaded = loading.load(
-            checkpoint.find(asked.model, asked.head), accelerator, accelerator.dtype(asked.dtype), asked.verify
+            sources.find(asked.model, asked.head), accelerator, accelerator.dtype(asked.dtype), asked.verify
         )
     images = image_set(asked)
     loaded = name_classes(asked, loaded, images)

@@ -22,7 +22,7 @@ from ivit_helpers.measure.timing import pixel_batch, timed
 from ivit_helpers.model.kernels import relative_error
 from ivit_helpers.record.parameters import BenchmarkParameters
 from ivit_helpers.record.record import write_whole
-from ivit_helpers.weights import checkpoint, loading
+from ivit_helpers.weights import loading, sources
 
 WINDOWS = 5
 """Of each kind: the first card alone, and all at once"""
@@ -47,7 +47,7 @@ def _launching(call: Callable[[], object], device: Device) -> tuple[float, float
 def measured(place: Place, told: Any, meeting: Meeting, accelerator: Device) -> dict[str, Any]:
     """What this process measured."""
     asked = BenchmarkParameters(**told["parameters"])
-    loaded = loading.load(checkpoint.find(asked.model), accelerator, accelerator.dtype(asked.dtype))
+    loaded = loading.load(sources.find(asked.model), accelerator, accelerator.dtype(asked.dtype))
     [forward] = implementations([told["implementation"]], loaded).values()
     pixels, seconds = pixel_batch(loaded, told["batch_size"]), asked.seconds / WINDOWS
     found: dict[str, Any] = {

@@ -18,9 +18,8 @@ from ivit_helpers.record.rows import Neighbour
 from ivit_helpers.report.figure import Together
 from ivit_helpers.report.panels import Panel, Panels, photograph
 from ivit_helpers.report.table import Facts, Sentence, facts
-from ivit_helpers.weights.checkpoint import find
-from ivit_helpers.weights.hub import is_hub_id
 from ivit_helpers.weights.loading import Loaded
+from ivit_helpers.weights.sources import find, is_hub_id
 
 AGREEMENT = "both sides agree"
 

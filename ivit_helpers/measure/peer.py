@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from transformers import InternVLVisionConfig
 
 from ivit_helpers.model.network import InternViT, InternViTConfig
-from ivit_helpers.weights.formats import transformers_tensors
+from ivit_helpers.weights.names import TRANSFORMERS
 
 
 def _transformers() -> ModuleType:
@@ -54,7 +54,7 @@ class Peer(nn.Module):
         super().__init__()
         with torch.device("meta"):
             model = _transformers().InternVLVisionModel(_peer_config(network.config, attention))
-        model.load_state_dict(transformers_tensors(network.state_dict()), strict=True, assign=True)
+        model.load_state_dict(TRANSFORMERS.stored(network.state_dict()), strict=True, assign=True)
         self.model = model.eval().requires_grad_(False)
         self.dtype = network.embeddings.class_embedding.dtype
 
@@ -67,7 +67,7 @@ def peer_part(kind: str, ours: nn.Module, place: str, config: InternViTConfig) -
     """One part of transformers' model, of class `kind`, over the tensors of our own part, which is at `place` in the network."""
     with torch.device("meta"):
         part: nn.Module = getattr(_transformers(), kind)(_peer_config(config))
-    tensors = transformers_tensors({f"{place}.{name}": tensor for name, tensor in ours.state_dict().items()})
+    tensors = TRANSFORMERS.stored({f"{place}.{name}": tensor for name, tensor in ours.state_dict().items()})
     theirs = place.replace("layers", "layer")
     part.load_state_dict(
         {name.removeprefix(f"{theirs}."): tensor for name, tensor in tensors.items()}, strict=True, assign=True

@@ -20,8 +20,8 @@ from ivit_helpers.report.gallery import Gallery
 from ivit_helpers.report.table import NOTHING, Facts, Table, facts
 from ivit_helpers.smoke.diagnosis import advice, ladder
 from ivit_helpers.smoke.operators import audited, operators_table
-from ivit_helpers.weights.checkpoint import Checkpoint
 from ivit_helpers.weights.loading import Loaded
+from ivit_helpers.weights.sources import Checkpoint
 
 TIMED_CALLS, TIMED_SECONDS = 20, 10.0
 KNOWN_TYPES = ("intern_vit_6b",)

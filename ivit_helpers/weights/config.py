@@ -74,7 +74,7 @@ def network_config(
         )
     try:
         return InternViTConfig(**{one.name: keys[one.name] for one in fields(InternViTConfig) if one.name in keys})
-    except ValueError as error:
+    except InputError as error:
         raise InputError(f"{source}: {error}") from None
 
 

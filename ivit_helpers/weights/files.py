@@ -94,7 +94,7 @@ def tensors_in(path: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")  # of pickle protocol 3
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
-        reason = re.search(r"(?:GLOBAL|global|type) ?(\S+)", str(error))
+        reason = re.search(r"GLOBAL (\S+)", str(error))
         what = f"it asks for {reason[1]}" if reason else "torch's restricted reader refuses it"
         raise InputError(
             f"{path} is refused: {what}, or it is damaged; give a file that holds weights only, or download it again."
@@ -163,7 +163,8 @@ def open_weights(source: Path, hint: str = "") -> StoredTensors:
     files = sorted(set(wanted.values()))
     if missing := [file.name for file in files if not file.exists()]:
         raise InputError(f"{source} lacks {listed(missing)}, named in its index: download the missing shards.")
-    tensors, actual = {}, {}
+    tensors = {}
+    actual: dict[str, Path] = {}
     for file in files:
         for name, tensor in tensors_in(file).items():
             if _is_weight(name, naming.prefix):

@@ -162,12 +162,12 @@ def _with_batch_norm(tensors: dict[str, Tensor], path: Path) -> LinearHead:
             f"{path} does not fit the official head in {listed(sorted(wrong))}: give norm.* and head.*, or a plain "
             "Linear."
         )
-    classes, width = tensors["head.weight"].shape
-    with torch.device("meta"):
-        head = ClassificationHead(width // 2, classes)
     try:
+        classes, width = tensors["head.weight"].shape
+        with torch.device("meta"):
+            head = ClassificationHead(width // 2, classes)
         head.load_state_dict(tensors, strict=False, assign=True)
-    except RuntimeError as error:  # shapes that do not go together
+    except (RuntimeError, ValueError) as error:  # shapes that do not go together
         raise InputError(f"{path} is not a classification head ({str(error).splitlines()[-1].strip()}).") from None
     if (tensors["norm.running_var"] < 0).any():
         raise InputError(

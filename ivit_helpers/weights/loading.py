@@ -132,7 +132,8 @@ def _texts(value: object) -> list[str]:
 def weights_bytes(checkpoint: Checkpoint, dtype: torch.dtype) -> int:
     """Bytes of a network's weights in that dtype."""
     with torch.device("meta"):
-        return sum(tensor.numel() for tensor in InternViT(checkpoint.config).state_dict().values()) * dtype.itemsize
+        values = sum(tensor.numel() for tensor in InternViT(checkpoint.config).state_dict().values())
+    return int(values * dtype.itemsize)
 
 
 def check_memory(checkpoint: Checkpoint, device: Device, dtype: torch.dtype) -> None:
@@ -217,9 +218,11 @@ def load(checkpoint: Checkpoint, device: Device, dtype: torch.dtype, verify: boo
         reset_host_peak()
         device.reset_peak_memory()
         began = time.perf_counter()
+        stored_dtypes: tuple[str, ...] = ()
+        ignored = 0
         expected = network.state_dict()
         if checkpoint.is_random:
-            tensors, stored_dtypes, ignored = random_weights(checkpoint.name, expected, device, dtype), (), 0
+            tensors = random_weights(checkpoint.name, expected, device, dtype)
         else:
             try:
                 tensors, stored_dtypes, ignored = _read_tensors(checkpoint, expected, device, dtype)

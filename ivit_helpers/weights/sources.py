@@ -50,12 +50,24 @@ def is_hub_id(model: str) -> bool:
     return form is not None and not Path(model).exists()
 
 
-def find(model: str, head: str = "", download: bool = True) -> Checkpoint | None:
+def check(model: str, head: str = "") -> None:
+    """Raise InputError, before a notebook starts, as `find` does; of a model on a hub only the configuration is fetched."""
+    if is_hub_id(model):
+        parent = Path(model).parent
+        if parent.is_dir():
+            raise InputError(f"model={model!r}: the folder {parent} exists and has no {Path(model).name}: correct it.")
+        if head:
+            check_head(Path(head).expanduser())
+        _fetch(model)
+    else:
+        find(model, head)
+
+
+def find(model: str, head: str = "") -> Checkpoint:
     """The checkpoint that the `model` parameter names, with the head that `head` names; reads no weights.
 
-    Without `download`, of a model on a hub only the configuration is fetched, to see that it can be had, and None is
-    returned. Raises InputError for a model that is not there, that is not an InternViT, or that has no config or
-    weights, and for weight files that are missing, superfluous or incomplete.
+    A model on a hub is downloaded first. Raises InputError for a model that is not there, that is not an InternViT, or
+    that has no config or weights, and for weight files that are missing, superfluous or incomplete.
     """
     head_file = Path(head).expanduser() if head else None
     if head_file:
@@ -71,11 +83,6 @@ def find(model: str, head: str = "", download: bool = True) -> Checkpoint | None
     if model == "tiny":
         place = DATA / MINIATURE
     elif is_hub_id(model):
-        if place.parent.is_dir():
-            raise InputError(f"model={model!r}: the folder {place.parent} exists and has no {place.name}: correct it.")
-        if not download:
-            _fetch(model)
-            return None
         place, name = fetch_model(model), place.name
     elif not place.exists():
         raise InputError(

@@ -39,7 +39,7 @@ WAYS = ("", "cpu:1", "cpu:2", "cpu:3")
 def run(folder: str, devices: str) -> None:
     """The cells of the notebook as far as the table, in a process of its own."""
     from ivit_helpers.accuracy import evaluation, questions
-    from ivit_helpers.weights import checkpoint, loading
+    from ivit_helpers.weights import loading, sources
 
     with Path(f"{folder}.log").open("a") as output, redirect_stdout(output):
         asked = AccuracyParameters(
@@ -47,7 +47,7 @@ def run(folder: str, devices: str) -> None:
         )
         begun = start(asked)
         device = select(asked.device, asked.devices)
-        loaded = loading.load(checkpoint.find(asked.model), device, device.dtype(asked.dtype))
+        loaded = loading.load(sources.find(asked.model), device, device.dtype(asked.dtype))
         images = image_set(asked)
         questions.begin(begun, loaded, images)
         try:

@@ -15,8 +15,8 @@ from ivit_helpers.images.labelled_images import LabelledImages
 from ivit_helpers.record.parameters import AccuracyParameters
 from ivit_helpers.record.record import read
 from ivit_helpers.record.run import start
-from ivit_helpers.weights.checkpoint import find
 from ivit_helpers.weights.loading import load
+from ivit_helpers.weights.sources import find
 
 IMAGES = 23
 
@@ -285,7 +285,7 @@ def test_the_key_names_what_decides_an_answer(tiny, tmp_path):
         ),
         "dtype": (dataclasses.replace(tiny, dtype=torch.float16), images),
         "head": (dataclasses.replace(tiny, head_source=dataclasses.replace(tiny.head_source, sha256="0")), images),
-        "weights": (dataclasses.replace(tiny, sha256={tiny.checkpoint.shards[0].name: "0"}), images),
+        "weights": (dataclasses.replace(tiny, sha256={tiny.checkpoint.files[0].name: "0"}), images),
     }
     for name, (loaded, found) in others.items():
         assert differences(key, key_of(loaded, found)).startswith(f"{name}: "), name

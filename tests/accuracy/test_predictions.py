@@ -14,7 +14,7 @@ from ivit_helpers.images import folders, labelled_images, transform
 from ivit_helpers.record.parameters import AccuracyParameters
 from ivit_helpers.record.rows import OUTCOMES
 from ivit_helpers.record.run import start
-from ivit_helpers.weights import checkpoint, loading
+from ivit_helpers.weights import loading, sources
 from ivit_helpers.weights.loading import Loaded
 
 LEAST = 0.97
@@ -30,7 +30,7 @@ def top1(loaded, count=360):
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_miniature_reads_its_held_out_digits(cpu, dtype):
-    assert top1(loading.load(checkpoint.find("tiny"), cpu, dtype)) >= LEAST
+    assert top1(loading.load(sources.find("tiny"), cpu, dtype)) >= LEAST
 
 
 class ShiftedTransform(transform.ImageTransform):
@@ -58,7 +58,7 @@ def without_query_norm(loaded: Loaded) -> Loaded:
 
 @pytest.mark.parametrize("fault", [shifted_crop, swapped_labels, without_query_norm])
 def test_a_fault_makes_the_accuracy_fall(cpu, fault):
-    sound = loading.load(checkpoint.find("tiny"), cpu, torch.float32)
+    sound = loading.load(sources.find("tiny"), cpu, torch.float32)
     assert top1(fault(sound), 120) < LEAST - 0.03
 
 

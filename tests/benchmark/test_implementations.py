@@ -14,13 +14,13 @@ from ivit_helpers.measure.timing import pixel_batch
 from ivit_helpers.record.parameters import BenchmarkParameters
 from ivit_helpers.record.rows import BenchmarkRow
 from ivit_helpers.record.run import start
-from ivit_helpers.weights import checkpoint, loading
+from ivit_helpers.weights import loading, sources
 from tests.notebook import executed
 
 
 @pytest.fixture
 def small(model_folder, cpu):
-    return loading.load(checkpoint.find(str(model_folder)), cpu, torch.float32)
+    return loading.load(sources.find(str(model_folder)), cpu, torch.float32)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from ivit_helpers.explore.looking import look_at
 from ivit_helpers.explore.scores import best_answers, shortened
 from ivit_helpers.images.folders import digits
 from ivit_helpers.record.parameters import ExploreParameters
-from ivit_helpers.weights.checkpoint import find
 from ivit_helpers.weights.loading import load
+from ivit_helpers.weights.sources import find
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import torch
 from ivit_helpers.errors import InputError
 from ivit_helpers.explore import saved
 from ivit_helpers.explore.sides import compare, judged, token_differences
-from ivit_helpers.weights.checkpoint import find
 from ivit_helpers.weights.loading import load
+from ivit_helpers.weights.sources import find
 from tests.explore.test_states import looked
 
 

@@ -12,7 +12,7 @@ from ivit_helpers.device.selection import select
 from ivit_helpers.explore import questions
 from ivit_helpers.record.parameters import ExploreParameters
 from ivit_helpers.record.run import start
-from ivit_helpers.weights import checkpoint, loading
+from ivit_helpers.weights import loading, sources
 from tests.notebook import executed
 
 DAY = datetime(2026, 1, 2, tzinfo=timezone.utc)
@@ -35,7 +35,7 @@ def html(widget):
 def desk(model_folder, tmp_path):
     run = start(ExploreParameters(model=str(model_folder), device="cpu", out=str(tmp_path / "run"), limit=5))
     device = select("cpu")
-    loaded = loading.load(checkpoint.find(str(model_folder)), device, device.dtype("float32"))
+    loaded = loading.load(sources.find(str(model_folder)), device, device.dtype("float32"))
     questions.begin(run, loaded)
     return questions.look(run, loaded)
 

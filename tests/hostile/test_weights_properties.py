@@ -8,12 +8,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ivit_helpers.weights.pickles import read_state_dict
 from safetensors.torch import save_file
 
 from ivit_helpers.errors import InputError
 from ivit_helpers.paths import DATA
 from ivit_helpers.weights import checkpoint, head
-from ivit_helpers.weights.pickles import read_state_dict
 
 TINY = DATA / "tiny-internvit"
 JSON = st.recursive(

@@ -14,7 +14,7 @@ from ivit_helpers.errors import ChecksFailed
 from ivit_helpers.measure import timing
 from ivit_helpers.measure.launches import audited
 from ivit_helpers.record import record
-from ivit_helpers.weights import checkpoint, loading
+from ivit_helpers.weights import loading, sources
 from tests.notebook import executed
 from tests.npu.test_npu import pixels
 
@@ -26,7 +26,7 @@ NOT_WAITING = {
 
 @pytest.fixture
 def model(npu, model_folder):
-    return loading.load(checkpoint.find(str(model_folder)), npu, torch.bfloat16)
+    return loading.load(sources.find(str(model_folder)), npu, torch.bfloat16)
 
 
 def refused(forward, model, size=1):
@@ -117,7 +117,7 @@ def test_task_queue_enable_2_is_refused(model_folder):
 import torch
 from ivit_helpers.device.graphs import Graphed
 from ivit_helpers.device.selection import select
-from ivit_helpers.weights.checkpoint import find
+from ivit_helpers.weights.sources import find
 from ivit_helpers.weights.loading import load
 npu = select("npu")
 model = load(find({str(model_folder)!r}), npu, torch.bfloat16)

@@ -13,7 +13,7 @@ from ivit_helpers.measure.timing import pixel_batch
 from ivit_helpers.record.parameters import BenchmarkParameters
 from ivit_helpers.record.rows import BenchmarkRow
 from ivit_helpers.record.run import start
-from ivit_helpers.weights import checkpoint, loading
+from ivit_helpers.weights import loading, sources
 from tests.builders import SMALL
 
 LAYERS = 3
@@ -24,7 +24,7 @@ HOST_MS = 0.25  # of one launch
 
 @pytest.fixture
 def loaded(npu, model_folder):
-    return lambda dtype=torch.bfloat16: loading.load(checkpoint.find(str(model_folder)), npu, dtype)
+    return lambda dtype=torch.bfloat16: loading.load(sources.find(str(model_folder)), npu, dtype)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)

@@ -21,7 +21,7 @@ from ivit_helpers.measure import fidelity, samples, timing
 from ivit_helpers.model import kernel_check, kernels
 from ivit_helpers.model.network import InternViTConfig
 from ivit_helpers.smoke import diagnosis, operators
-from ivit_helpers.weights import checkpoint, loading
+from ivit_helpers.weights import loading, sources
 from tests.builders import FUSED, SMALL, randomised
 
 BOTH = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bfloat16", "float32"])
@@ -30,7 +30,7 @@ BOTH = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["b
 @pytest.fixture
 def loaded(npu, model_folder):
     def load(dtype=torch.bfloat16):
-        return loading.load(checkpoint.find(str(model_folder)), npu, dtype)
+        return loading.load(sources.find(str(model_folder)), npu, dtype)
 
     return load
 
@@ -72,7 +72,7 @@ def test_the_network_on_the_card_agrees_with_the_reference_and_every_fused_kerne
 @BOTH
 def test_card_and_cpu_give_every_image_the_same_answer(npu, dtype):
     digits = folders.digits().drawn(24, 0)
-    models = (loading.load(checkpoint.find("tiny"), where, dtype) for where in (npu, select("cpu")))
+    models = (loading.load(sources.find("tiny"), where, dtype) for where in (npu, select("cpu")))
     here, there = (predictions.predict(model, digits, 16, workers=0) for model in models)
     assert list(here.table["class1"]) == list(there.table["class1"])
     assert statistics.score(here).scored == 24
@@ -123,7 +123,7 @@ def test_loading_to_the_card_holds_no_second_copy_on_the_host(tmp_path):
 import torch
 from ivit_helpers.device import cpu
 from ivit_helpers.device.selection import select
-from ivit_helpers.weights.checkpoint import find
+from ivit_helpers.weights.sources import find
 from ivit_helpers.weights.loading import load
 npu = select("npu")
 load(find("tiny"), npu, torch.bfloat16)  # what first calls allocate is not this load's

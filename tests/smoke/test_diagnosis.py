@@ -7,7 +7,7 @@ import torch
 
 from ivit_helpers.model import kernels
 from ivit_helpers.smoke import diagnosis
-from ivit_helpers.weights import checkpoint, loading
+from ivit_helpers.weights import loading, sources
 from tests.builders import FUSED
 
 
@@ -21,7 +21,7 @@ def failing(cpu, model_folder):
                 raise RuntimeError("the kernel gave up\nstack")
             return kernels.plain_gelu(x)
 
-        loaded = loading.load(checkpoint.find(str(model_folder)), cpu, dtype)
+        loaded = loading.load(sources.find(str(model_folder)), cpu, dtype)
         return replace(loaded, network=loaded.network.sharing_weights(replace(FUSED, gelu=gelu, mlp=kernels.PLAIN.mlp)))
 
     return make

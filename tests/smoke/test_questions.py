@@ -9,14 +9,14 @@ from ivit_helpers.record.parameters import SmokeParameters
 from ivit_helpers.record.rows import SmokeRow
 from ivit_helpers.record.run import start
 from ivit_helpers.smoke import correctness
-from ivit_helpers.weights import checkpoint, loading
+from ivit_helpers.weights import loading, sources
 from tests.builders import FUSED
 
 
 def run_and_reference(tmp_path, cpu):
     run = start(SmokeParameters(out=str(tmp_path / "run")))
     run.note(rows=[SmokeRow(implementation="fused", dtype="bfloat16", batch_size=1)])
-    loaded = loading.load(checkpoint.find("tiny"), cpu, torch.bfloat16)
+    loaded = loading.load(sources.find("tiny"), cpu, torch.bfloat16)
     side = loaded.network.config.image_size
     pixels = loaded.checkpoint.transform(Image.new("RGB", (side, side), "orange"))[None]
     return run, loaded, fidelity.reference_states(loaded.network, pixels, loaded.dtype)

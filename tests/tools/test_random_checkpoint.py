@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ivit_helpers.weights import checkpoint, loading
+from ivit_helpers.weights import loading, sources
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "make_random_checkpoint.py"
 
@@ -25,9 +25,9 @@ def folders(tmp_path_factory):
 
 @pytest.mark.slow
 def test_both_formats_load_as_published_folders_and_hold_the_same_weights(folders, cpu):
-    one, other = (loading.load(checkpoint.find(str(folder)), cpu, torch.bfloat16) for folder in folders.values())
-    assert [path.name for path in one.checkpoint.shards] == [f"pytorch_model-0000{n}-of-00002.bin" for n in (1, 2)]
-    assert [path.name for path in other.checkpoint.shards] == [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    one, other = (loading.load(sources.find(str(folder)), cpu, torch.bfloat16) for folder in folders.values())
+    assert [path.name for path in one.checkpoint.files] == [f"pytorch_model-0000{n}-of-00002.bin" for n in (1, 2)]
+    assert [path.name for path in other.checkpoint.files] == [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
     for name, tensor in one.network.state_dict().items():
         assert torch.equal(tensor, other.network.state_dict()[name]), name
 

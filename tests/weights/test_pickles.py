@@ -9,10 +9,10 @@ from collections import OrderedDict
 
 import pytest
 import torch
+from ivit_helpers.weights.pickles import read_pickle, read_state_dict
 
 from ivit_helpers.errors import InputError
 from ivit_helpers.weights.files import check_file
-from ivit_helpers.weights.pickles import read_pickle, read_state_dict
 
 
 def values(path, tensor):
