@@ -218,6 +218,8 @@ def schema() -> None:
 
 def _examined(chosen: Mapping[str, Parameters]) -> tuple[list[InputError], dict[str, int]]:
     """What is wrong with the inputs, and how many images each notebook has. Reads no weights and no pixels."""
+    from ivit_helpers.weights import sources
+
     problems: list[InputError] = []
     images = dict.fromkeys(chosen, 0)
     for names in dict.fromkeys((parameters.model, getattr(parameters, "head", "")) for parameters in chosen.values()):

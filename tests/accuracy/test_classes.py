@@ -86,8 +86,8 @@ def test_the_refusal_shows_how_both_lists_begin(tmp_path):
 
 
 def test_the_check_before_a_run_accepts_every_way_to_match_and_reads_no_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr("ivit_helpers.weights.head.read", None)
-    monkeypatch.setattr("ivit_helpers.weights.loading.read", None)
+    monkeypatch.setattr("ivit_helpers.weights.head.check_values", None)
+    monkeypatch.setattr("ivit_helpers.weights.loading.check_values", None)
     data = class_folders(tmp_path / "set", ["bird", "cat", "dog"])
     (tmp_path / "names.txt").write_text("dog\ncat\nbird\n" + "\n".join(map(str, range(7))))
     for given in (

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from tests.hostile import images, paths, weights
+from tests.hostile import images, paths
 from tests.hostile.case import Case
 
 SECTIONS = {
     "Paths, values, references": paths.CASES,
-    "Weights and configurations": weights.CASES,
     "Images and labels": images.CASES,
 }
 DOCUMENT = Path(__file__).parents[2] / "docs" / "trust.md"

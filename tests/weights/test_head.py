@@ -6,10 +6,20 @@ import torch
 from safetensors.torch import save_file
 
 from ivit_helpers.errors import InputError
+from ivit_helpers.model.kernels import relative_error
 from ivit_helpers.model.network import ClassificationHead
-from ivit_helpers.weights import checkpoint, head
+from ivit_helpers.weights import head, loading, sources
+from tests.builders import randomised
+from tests.weights.stored import FILES, LAYER_NORM, authors, stored
 
 WIDTH, CLASSES = 48, 13
+HIDDEN = torch.randn(6, 17, WIDTH, generator=torch.Generator().manual_seed(6))
+
+
+def error(module, hidden, expected):
+    """Relative error of a head's logits against those of another head."""
+    with torch.inference_mode():
+        return relative_error(module(hidden), expected(hidden))
 
 
 def official(width=WIDTH, classes=CLASSES):
@@ -24,160 +34,124 @@ def official(width=WIDTH, classes=CLASSES):
     return made
 
 
-@pytest.fixture
-def hidden():
-    return torch.randn(6, 17, WIDTH, generator=torch.Generator().manual_seed(6))
-
-
-@pytest.fixture
-def published(tmp_path, configuration):
-    """A file as the authors save it: {'model': tensors, 'config': a real yacs CfgNode, ...}."""
-    path = tmp_path / "intern_vit_6b_224px_head.pth"
-    content = {
-        "model": OrderedDict(official().state_dict()),
-        "max_accuracy": 88.23,
-        "epoch": 9,
-        "config": configuration,
-    }
-    torch.save(content, path, pickle_protocol=2)
-    return path
-
-
-def relative(found, wanted):
-    return float((found - wanted).abs().max() / wanted.abs().max())
-
-
 def test_the_folded_head_equals_the_unfolded_one_at_the_official_width():
     unfolded, hidden = official(3200, 1000), torch.randn(4, 17, 3200, generator=torch.Generator().manual_seed(6))
-    with torch.inference_mode():
-        assert relative(head.folded(unfolded)(hidden), unfolded(hidden)) <= 1e-5
+    assert error(head.folded(unfolded), hidden, unfolded) <= 1e-5
 
 
-def test_the_official_file_is_read_past_its_configuration_object(published, hidden):
-    found = head.read_head(published, WIDTH)
-    with torch.inference_mode():
-        assert relative(found.module(hidden), official()(hidden)) <= 1e-5
-    assert found.kind == "BatchNorm (folded) and Linear over class token and mean patch token"
-    assert len(found.classes) == CLASSES
-    assert found.is_the_published_one == "no, by its SHA-256"
+def test_the_official_file_is_read_past_its_configuration_object(tmp_path, configuration, monkeypatch):
+    """A file as the authors save it: {'model': tensors, 'config': a real yacs CfgNode, ...}."""
+    path = tmp_path / "intern_vit_6b_224px_head.pth"
+    torch.save({"model": OrderedDict(official().state_dict()), "epoch": 9, "config": configuration}, path)
+    read = head.read_head(path, WIDTH)
+    assert error(read.module, HIDDEN, official()) <= 1e-5
+    assert read.kind == "BatchNorm (folded) and Linear over class token and mean patch token"
+    assert (len(read.classes), read.is_the_published_one) == (CLASSES, "no, by its SHA-256")
+    monkeypatch.setattr(head, "PUBLISHED_SHA256", read.sha256)
+    assert head.read_head(path, WIDTH).is_the_published_one == "yes"
 
 
-def test_the_published_file_is_known_by_its_digest(published, monkeypatch):
-    monkeypatch.setattr(head, "PUBLISHED_SHA256", head.read_head(published, WIDTH).sha256)
-    assert head.read_head(published, WIDTH).is_the_published_one == "yes"
-
-
-def test_a_head_of_this_project_brings_its_class_names(tmp_path, hidden):
-    path = tmp_path / "classification_head.safetensors"
-    names = [f"n{number:08d}" for number in range(CLASSES)]
+def test_a_head_of_this_project_brings_its_class_names(tmp_path):
+    path, names = tmp_path / "classification_head.safetensors", [f"n{number:08d}" for number in range(CLASSES)]
     save_file(official().state_dict(), path, metadata={"classes": json.dumps(names)})
-    found = head.read_head(path, WIDTH)
-    assert found.classes == tuple(names)
-    with torch.inference_mode():
-        assert relative(found.module(hidden), official()(hidden)) <= 1e-5
+    read = head.read_head(path, WIDTH)
+    assert read.classes == head.head_classes(path) == tuple(names)
+    assert error(read.module, HIDDEN, official()) <= 1e-5
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("names", [("weight", "bias"), ("head.weight", "head.bias"), ("fc.weight", "fc.bias")])
-def test_a_plain_linear_over_the_class_token_or_over_both_is_read(tmp_path, hidden, suffix, names):
-    mean = torch.cat([hidden[:, 0], hidden[:, 1:].mean(1)], 1)
-    for width, features in ((WIDTH, hidden[:, 0]), (2 * WIDTH, mean)):
-        linear = {names[0]: torch.randn(CLASSES, width), names[1]: torch.randn(CLASSES)}
-        path = tmp_path / f"linear{width}{suffix}"
-        torch.save(linear, path) if suffix == ".pth" else save_file(linear, path)
-        found = head.read_head(path, WIDTH)
-        torch.testing.assert_close(found.module(hidden), features @ linear[names[0]].T + linear[names[1]])
-        assert found.kind.startswith("Linear over class token")
+@pytest.mark.parametrize("tokens", [1, 2], ids=["class token", "and mean patch token"])
+def test_a_plain_linear_is_read(tmp_path, file, names, tokens):
+    features = ClassificationHead.pooled(HIDDEN)[:, : tokens * WIDTH]
+    weight, bias = torch.randn(CLASSES, tokens * WIDTH), torch.randn(CLASSES)
+    FILES[file]({names[0]: weight, names[1]: bias}, tmp_path / file)
+    read = head.read_head(tmp_path / file, WIDTH)
+    torch.testing.assert_close(read.module(HIDDEN), features @ weight.T + bias)
+    assert read.classes == head.head_classes(tmp_path / file) == tuple(f"class {number}" for number in range(CLASSES))
 
 
-def without(name):
-    state = official().state_dict()
-    del state[name]
-    return state
+def changed(name, tensor):
+    """The official head's tensors with another one of that name; without it where that is None."""
+    tensors = official().state_dict() | {name: tensor}
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
 @pytest.mark.parametrize(
     ("tensors", "sentence"),
     [
-        (without("norm.bias"), "does not fit the official head in norm.bias"),
-        (official().state_dict() | {"extra": torch.ones(1)}, "does not fit the official head in extra"),
+        (changed("norm.bias", None), "does not fit the official head in norm.bias"),
+        (changed("extra", torch.ones(1)), "does not fit the official head in extra"),
+        (changed("norm.bias", torch.ones(3)), "is not a classification head"),
+        (changed("head.weight", torch.ones(WIDTH)), "is not a classification head"),
+        (changed("norm.running_var", torch.full((2 * WIDTH,), -1.0)), "a variance, holds values below 0"),
+        (changed("norm.bias", torch.full((2 * WIDTH,), torch.nan)), "norm.bias holds 96 values that are not finite"),
+        (changed("head.weight", torch.zeros(CLASSES, 2 * WIDTH)), "head.weight is all zeros"),
         (official(WIDTH + 1).state_dict(), "takes 98 features: this network gives 48 .* or 96"),
-        (
-            {"weight": torch.ones(3, WIDTH)},
-            "a head is norm.* and head.* as the official one, or the weight and bias of one Linear",
-        ),
+        ({"weight": torch.full((3, 49), torch.nan), "bias": torch.ones(3)}, "takes 49 features: this network gives 48"),
+        ({"weight": torch.ones(3, WIDTH)}, "a head is norm.* and head.* as the official one, or the weight and bias"),
         ({"weight": torch.ones(3, WIDTH), "bias": torch.ones(4)}, "or the weight and bias of one Linear"),
-        (official().state_dict() | {"norm.bias": torch.ones(3)}, "is not a classification head"),
-        (
-            official().state_dict() | {"norm.running_var": torch.full((2 * WIDTH,), -1.0)},
-            "norm.running_var, a variance, holds values below 0",
-        ),
-        (
-            official().state_dict() | {"norm.bias": torch.full((2 * WIDTH,), float("nan"))},
-            "norm.bias holds 96 values that are not finite",
-        ),
-        (official().state_dict() | {"head.weight": torch.zeros(CLASSES, 2 * WIDTH)}, "head.weight is all zeros"),
+        ({"attn_pool.latent": torch.ones(1, 1, WIDTH)}, "holds attn_pool.latent, of an attention-pooling head"),
+        (authors(randomised(LAYER_NORM))[0], "holds no head.* or norm.*: a head is norm.* and head.* as the official"),
     ],
 )
-def test_a_head_that_cannot_be_used_is_told(tmp_path, tensors, sentence):
+def test_a_head_that_cannot_be_used_is_refused(tmp_path, tensors, sentence):
     torch.save({"model": tensors}, tmp_path / "head.pth")
     with pytest.raises(InputError, match=sentence):
         head.read_head(tmp_path / "head.pth", WIDTH)
 
 
-def test_class_names_must_be_as_many_as_the_classes(tmp_path):
-    path = tmp_path / "head.safetensors"
-    save_file(official().state_dict(), path, metadata={"classes": json.dumps(["one", "two"])})
-    with pytest.raises(InputError, match="has names for 2 classes and weights for 13"):
-        head.read_head(path, WIDTH)
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        ("tench", "has class names that are not a JSON list of strings"),
+        ("[1, 2]", "has class names that are not a JSON list of strings"),
+        ('["one", "two"]', "has names for 2 classes and weights for 13"),
+    ],
+)
+def test_class_names_must_be_texts_and_as_many_as_the_classes(tmp_path, names, sentence):
+    save_file(official().state_dict(), tmp_path / "head.safetensors", metadata={"classes": names})
+    with pytest.raises(InputError, match=sentence):
+        head.read_head(tmp_path / "head.safetensors", WIDTH)
 
 
-def test_code_in_a_head_file_is_refused_by_name(tmp_path):
-    class Harmful:
-        def __reduce__(self):
-            return print, ("code from the head ran",)
-
-    torch.save({"model": official().state_dict(), "config": Harmful()}, tmp_path / "head.pth")
-    with pytest.raises(InputError, match="head.pth is refused: it names print"):
-        head.read_head(tmp_path / "head.pth", WIDTH)
-
-
-def test_a_head_that_is_not_there_or_of_another_kind_is_told(tmp_path):
+def test_a_head_that_is_not_there_or_not_weights_is_refused_before_anything_is_loaded(tmp_path, model_folder):
     (tmp_path / "head.txt").write_text("x")
-    with pytest.raises(InputError, match="is not a file on this machine"):
-        head.check_head(tmp_path / "head.pth")
-    with pytest.raises(InputError, match="is not a weights file: give the path of a .pth, .bin or .safetensors file"):
-        head.check_head(tmp_path / "head.txt")
-
-
-def test_without_a_file_the_head_is_random_and_says_so(hidden):
-    made = head.random_head(WIDTH)
-    assert made.file is None
-    assert made.module(hidden).shape == (6, 1000)
-    assert torch.equal(made.module(hidden), head.random_head(WIDTH).module(hidden))
-
-
-@pytest.mark.parametrize("names", ["tench", "3", "[1, 2]"])
-def test_class_names_that_are_no_list_of_texts_are_told(tmp_path, names):
-    path = tmp_path / "head.safetensors"
-    save_file({"weight": torch.ones(2, WIDTH), "bias": torch.ones(2)}, path, metadata={"classes": names})
-    with pytest.raises(InputError, match="has class names that are not a JSON list of strings"):
-        head.read_head(path, WIDTH)
-
-
-def test_an_official_head_whose_weight_has_one_dimension_is_told(tmp_path):
-    save_file({**official().state_dict(), "head.weight": torch.ones(WIDTH)}, tmp_path / "head.safetensors")
-    with pytest.raises(InputError, match="is not a classification head"):
-        head.read_head(tmp_path / "head.safetensors", WIDTH)
-
-
-def test_a_head_of_another_width_is_refused_before_its_values_are_read(tmp_path):
-    save_file({"weight": torch.full((3, WIDTH + 1), torch.nan), "bias": torch.ones(3)}, tmp_path / "head.safetensors")
-    with pytest.raises(InputError, match="takes 49 features: this network gives 48"):
-        head.read_head(tmp_path / "head.safetensors", WIDTH)
-
-
-def test_a_head_in_a_model_folder_is_checked_before_it_is_used(model_folder):
+    for path, sentence in ((tmp_path / "head.pth", "is not a file"), (tmp_path / "head.txt", "is not a weights file")):
+        with pytest.raises(InputError, match=f"head='{path}' {sentence}"):
+            sources.find("tiny", str(path))
     (model_folder / "classification_head.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1")
     with pytest.raises(InputError, match="classification_head.safetensors is a git-LFS pointer"):
-        checkpoint.find(str(model_folder))
+        sources.find(str(model_folder))
+
+
+def test_the_parameter_goes_before_the_folders_own_head(model_folder, cpu):
+    for name, classes in (("classification_head", 7), ("other", 9)):
+        linear = {"weight": torch.ones(classes, 64), "bias": torch.ones(classes)}
+        save_file(linear, model_folder / f"{name}.safetensors")
+    for given, classes in (("", 7), (str(model_folder / "other.safetensors"), 9)):
+        loaded = loading.load(sources.find(str(model_folder), given), cpu, torch.float32)
+        assert (len(loaded.classes), loaded.head_is_trained) == (classes, True)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_head_beside_the_network_in_its_own_file_is_read(tmp_path, cpu, file):
+    tensors, config = authors(randomised(LAYER_NORM))
+    model = stored(tmp_path, tensors | official(128, 11).state_dict(), config, file)
+    loaded = loading.load(sources.find(model), cpu, torch.float32)
+    assert (len(loaded.classes), loaded.facts().head_file, loaded.facts().ignored_tensors) == (11, file, None)
+    assert error(loaded.head, torch.randn(3, 17, 128), official(128, 11)) < 1e-5
+
+
+def test_a_norm_after_the_last_block_is_no_head_and_is_refused(tmp_path, cpu):
+    tensors, config = authors(randomised(LAYER_NORM))
+    tensors |= {"norm.weight": torch.ones(128), "head.weight": torch.ones(3, 128), "head.bias": torch.ones(3)}
+    with pytest.raises(InputError, match="norm.weight is unexpected"):
+        loading.load(sources.find(stored(tmp_path, tensors, config)), cpu, torch.float32)
+
+
+def test_without_a_file_the_head_is_random_and_always_the_same():
+    one, other = head.random_head(WIDTH), head.random_head(WIDTH)
+    assert one.file is None
+    assert one.module(HIDDEN).shape == (6, 1000)
+    assert torch.equal(one.module(HIDDEN), other.module(HIDDEN))
