@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ivit_helpers.cards.place import place as this_place
+from ivit_helpers.distributed import place as this_place
 from ivit_helpers.errors import InputError, Stopped, sentence
 from ivit_helpers.record.folder import RunFolder, check_folder
 from ivit_helpers.record.parameters import (

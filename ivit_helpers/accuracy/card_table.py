@@ -1,15 +1,23 @@
 """What each card did, what all did together, and what was interrupted: for the record and for a reader."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ivit_helpers.accuracy.journal import Kept
-from ivit_helpers.cards.launching import Ended
 from ivit_helpers.record.record import AccuracyRecord
 from ivit_helpers.record.rows import AllCards, CardRow
 from ivit_helpers.record.run import Run
 from ivit_helpers.report.figure import Together
 from ivit_helpers.report.table import NOTHING, Table, facts, number
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended: with what reason, empty for one that did its work."""
+
+    process: int
+    reason: str
 
 
 def note_cards(run: Run[AccuracyRecord], own: Sequence[Kept], ended: Sequence[Ended], seconds: float) -> None:

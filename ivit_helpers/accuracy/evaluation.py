@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ivit_helpers.accuracy.card_table import cards_table, note_cards
+from ivit_helpers.accuracy.card_table import Ended, cards_table, note_cards
 from ivit_helpers.accuracy.earlier import (
     Earlier,
     interruptions,
@@ -22,11 +22,9 @@ from ivit_helpers.accuracy.journal import Followed, Kept, merged, read_journal
 from ivit_helpers.accuracy.key import key_of
 from ivit_helpers.accuracy.predictions import TIMES, Predictions, as_predictions
 from ivit_helpers.accuracy.worker import answer, begun
-from ivit_helpers.cards import launching
-from ivit_helpers.cards.launching import Ended
-from ivit_helpers.cards.meeting import Meeting
-from ivit_helpers.cards.place import place as this_place
 from ivit_helpers.device.several import named_devices
+from ivit_helpers.distributed import broadcast, gather, group, launch
+from ivit_helpers.distributed import place as this_place
 from ivit_helpers.errors import InputError
 from ivit_helpers.images.labelled_images import LabelledImages
 from ivit_helpers.record.parameters import AccuracyParameters
@@ -157,18 +155,18 @@ class _Launches:
         try:
             answer(self.loaded, self.images, groups, begun(told, 0, str(self.loaded.device)), self.asked, processes)
         except InputError as error:  # a lost card, a full disk: the others may go on
-            return Ended(0, None, str(error))
-        return Ended(0, 0, "")
+            return Ended(0, str(error))
+        return Ended(0, "")
 
     def _with_the_others(self, left: Sequence[Sequence[int]]) -> list[Ended]:
         """Answer as the first of the processes that a user's own torchrun has started."""
         assert self.place
         told = self._told() if left else None
-        with Meeting() as meeting:
-            meeting.from_first(told)
+        with group():
+            told = broadcast(told)
             own = self._own_share(told, left[:: self.place.processes]).reason if told else ""
-            reasons = meeting.of_all(own)
-        return [Ended(rank, None, reason) for rank, reason in enumerate(reasons)] if told else []
+            reasons = gather(own)
+        return [Ended(rank, reason) for rank, reason in enumerate(reasons)] if told else []
 
     def _in_processes(self, names: Sequence[str], alone: int = 0) -> list[Ended]:
         """Answer in a process for each card, and show the progress of all of them."""
@@ -182,9 +180,10 @@ class _Launches:
             with Progress(
                 total=len(self.images), initial=answered, desc=f"{self.images.name} on {len(names)} cards", unit="image"
             ) as bar:
-                return launching.launch(
+                reasons = launch(
                     WORKER, settings, len(names), log, lambda: _show(bar, sum(one.more() for one in written))
                 )
+                return [Ended(process, reason) for process, reason in enumerate(reasons)]
         finally:
             self.files += self.run.folder.glob(f"{log.name}*")
 

@@ -19,8 +19,8 @@ from ivit_helpers.accuracy.statistics import (
     score,
     seconds_of,
 )
-from ivit_helpers.cards.place import place as this_place
 from ivit_helpers.device.several import agreed, device_of
+from ivit_helpers.distributed import place as this_place
 from ivit_helpers.errors import InputError
 from ivit_helpers.images.aside import listed
 from ivit_helpers.images.decoding import check_workers

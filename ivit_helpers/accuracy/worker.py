@@ -12,10 +12,9 @@ from ivit_helpers.accuracy.earlier import journal_path, read_before, unanswered
 from ivit_helpers.accuracy.journal import Journal
 from ivit_helpers.accuracy.key import differences, key_of
 from ivit_helpers.accuracy.predictions import answered, losing_a_card
-from ivit_helpers.cards.meeting import Meeting
-from ivit_helpers.cards.place import Place
 from ivit_helpers.device.selection import select
 from ivit_helpers.device.several import device_of
+from ivit_helpers.distributed import Place, broadcast, gather, group
 from ivit_helpers.errors import InputError, describe_error
 from ivit_helpers.images.labelled_images import LabelledImages
 from ivit_helpers.images.layouts import image_set
@@ -88,8 +87,8 @@ def work(place: Place, told: Any) -> None:
 
 def join(place: Place) -> None:
     """Be one of the processes that a user's own torchrun has started: wait for the first one's run, do a share, and tell how it went."""
-    with Meeting() as meeting:
-        told, reason = meeting.from_first(), ""
+    with group():
+        told, reason = broadcast(), ""
         try:
             if told:
                 work(place, told)
@@ -98,4 +97,4 @@ def join(place: Place) -> None:
         except Exception as error:
             traceback.print_exc()
             reason = describe_error(error)
-        meeting.of_all(reason)
+        gather(reason)

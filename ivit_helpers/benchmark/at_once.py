@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ivit_helpers import distributed
 from ivit_helpers.benchmark import figures
-from ivit_helpers.cards import launching
 from ivit_helpers.device.several import named_devices
 from ivit_helpers.measure.samples import interval
 from ivit_helpers.record.parameters import BenchmarkParameters
@@ -26,6 +26,8 @@ SAME = "every card gives the first card's answer"
 SHARED_CPU = "These processes share the cores and the memory bandwidth of one CPU, so their loss says nothing of cards"
 WAITS_NOW = "among the others the first card waits for its host, which launches the work of all of them"
 WAITS_ALONE = "the first card waits for its host even alone: a captured graph or a larger batch needs fewer launches"
+GONE = "closed by peer"
+"""What gloo says in a process whose partner has ended"""
 Found = Mapping[str, Any]
 """What a process measured, as `one_card` writes it"""
 
@@ -69,14 +71,16 @@ def _launched(names: Sequence[str], row: BenchmarkRow, asked: BenchmarkParameter
             "answer": str(answer),
         }  # fmt: skip
         settings.write_text(json.dumps(told))
-        ended = launching.launch(
-            "ivit_helpers.benchmark.one_card", settings, len(names), Path(folder, "cards"), together=True
-        )
-        failed = [one for one in ended if one.reason]
-        own = [one for one in failed if one.code not in (None, 1, 128 + 15)]  # not for want of another one
-        return [] if failed else json.loads(answer.read_text()), [
-            f"process {one.process}: {one.reason}" for one in own or failed
-        ]
+        module, log = "ivit_helpers.benchmark.one_card", Path(folder, "cards.log")
+        reasons = distributed.launch(module, settings, len(names), log)
+        failed = {process: reason for process, reason in enumerate(reasons) if reason}
+        own = {
+            process: reason
+            for process, reason in failed.items()
+            if reason != distributed.STOPPED and GONE not in reason
+        }
+        listed = [f"process {process}: {reason}" for process, reason in (own or failed).items()]
+        return [] if failed else json.loads(answer.read_text()), listed
 
 
 def _estimate(values: Sequence[float]) -> Estimate:

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ivit_helpers.benchmark.implementations import implementations
-from ivit_helpers.cards import worker
-from ivit_helpers.cards.meeting import Meeting
-from ivit_helpers.cards.place import Place
 from ivit_helpers.device.device import Device
 from ivit_helpers.device.graphs import Prepared
 from ivit_helpers.device.selection import select
+from ivit_helpers.distributed import Place, broadcast, gather, group, serve
 from ivit_helpers.errors import InputError
 from ivit_helpers.measure.launches import host_and_device
 from ivit_helpers.measure.timing import pixel_batch, timed
@@ -44,7 +42,7 @@ def _launching(call: Callable[[], object], device: Device) -> tuple[float, float
     return None if device.uses_host_memory else host_and_device(call, device)
 
 
-def measured(place: Place, told: Any, meeting: Meeting, accelerator: Device) -> dict[str, Any]:
+def measured(place: Place, told: Any, accelerator: Device) -> dict[str, Any]:
     """What this process measured."""
     asked = BenchmarkParameters(**told["parameters"])
     loaded = loading.load(sources.find(asked.model), accelerator, accelerator.dtype(asked.dtype))
@@ -62,17 +60,17 @@ def measured(place: Place, told: Any, meeting: Meeting, accelerator: Device) -> 
 
     with accelerator.inference():
         answer = forward(pixel_batch(loaded, 1)).cpu()
-        found["error"] = relative_error(answer, meeting.from_first(answer))
+        found["error"] = relative_error(answer, broadcast(answer))
         if isinstance(forward, Prepared):
             forward.prepare(pixels)
         for _ in range(1 + asked.warmup):
             timed(call, accelerator)
         for _ in range(WINDOWS):
-            meeting.of_all(None)
+            gather(None)
             if place.rank == 0:
                 found["alone"].append(window(call, accelerator, seconds))
                 found["alone_launching"] = _launching(call, accelerator)
-            meeting.of_all(None)
+            gather(None)
             found["at_once"].append(window(call, accelerator, seconds))
             found["launching"] = _launching(call, accelerator)
     return found
@@ -81,15 +79,15 @@ def measured(place: Place, told: Any, meeting: Meeting, accelerator: Device) -> 
 def work(place: Place, told: Any) -> None:
     """Measure with the others; the first process writes what all of them found. Raises InputError where a card does not do it."""
     accelerator = select(told["devices"][place.local_rank])
-    with Meeting() as meeting:
+    with group():
         try:
-            found = measured(place, told, meeting, accelerator)
+            found = measured(place, told, accelerator)
         except (RuntimeError, MemoryError) as error:
             raise InputError(f"{told['devices'][place.local_rank]}: {accelerator.explain(error)}") from None
-        found_by_all = meeting.of_all(found)
+        found_by_all = gather(found)
     if place.rank == 0:
         write_whole(Path(told["answer"]), json.dumps(found_by_all))
 
 
 if __name__ == "__main__":
-    worker.serve(work)
+    serve(work, together=True)

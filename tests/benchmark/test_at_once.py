@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from ivit_helpers import distributed
 from ivit_helpers.benchmark import at_once, figures, one_card, questions
-from ivit_helpers.cards import launching
 from ivit_helpers.errors import InputError
 from ivit_helpers.record.parameters import BenchmarkParameters
 from ivit_helpers.record.rows import BenchmarkRow, Latency
@@ -110,14 +110,14 @@ def launched(monkeypatch, tmp_path, tiny):
     """The notebook's question where processes end as said and have found something; gives the run and the answer."""
 
     def run(ended, told=()):
-        def launch(module, settings, processes, log, together):
+        def launch(module, settings, processes, log):
             asked = json.loads(Path(settings).read_text())
-            assert (module, processes, together) == ("ivit_helpers.benchmark.one_card", 2, True)
+            assert (module, processes) == ("ivit_helpers.benchmark.one_card", 2)
             assert (asked["devices"], asked["implementation"], asked["batch_size"]) == (["cpu", "cpu"], "fused", 4)
             Path(asked["answer"]).write_text(json.dumps(told))
             return ended
 
-        monkeypatch.setattr(launching, "launch", launch)
+        monkeypatch.setattr(distributed, "launch", launch)
         asked = BenchmarkParameters(out=str(tmp_path), devices="cpu:2")
         begun = start(asked)
         return begun, at_once.cards_at_once(begun, [ROW], tiny, asked)
@@ -125,7 +125,7 @@ def launched(monkeypatch, tmp_path, tiny):
     return run
 
 
-WELL = [launching.Ended(0, 0, ""), launching.Ended(1, 0, "")]
+WELL = ["", ""]
 
 
 def test_what_was_found_is_in_the_record_and_on_the_page(launched):
@@ -150,9 +150,7 @@ def test_a_card_that_answers_with_nan_fails_too(launched):
 
 
 def test_a_card_that_fails_is_named_and_not_those_that_waited_for_it(launched):
-    run, shown = launched(
-        [launching.Ended(0, 1, "RuntimeError: Connection closed by peer"), launching.Ended(1, 3, "cpu: out of memory")]
-    )
+    run, shown = launched(["RuntimeError: Connection closed by peer", "cpu: out of memory"])
     [check] = run.record.failed
     assert (check.name, check.detail) == (at_once.RAN, "process 1: cpu: out of memory")
     assert "process 1: cpu: out of memory" in repr(shown)
@@ -160,7 +158,7 @@ def test_a_card_that_fails_is_named_and_not_those_that_waited_for_it(launched):
 
 
 def test_where_no_reason_is_a_card_s_own_all_are_named(launched):
-    run, _ = launched([launching.Ended(0, 1, "RuntimeError: a bug"), launching.Ended(1, None, "it was killed")])
+    run, _ = launched(["RuntimeError: a bug", "it was killed"])
     assert run.record.failed[0].detail == "process 0: RuntimeError: a bug; process 1: it was killed"
 
 

@@ -1,12 +1,11 @@
-"""What the processes of these tests do: `python -m tests.cards.work SETTINGS`. It imports no torch unless they shall meet."""
+"""What the processes of these tests do: `python -m tests.work SETTINGS`. It imports no torch unless they shall meet."""
 
 import os
 import signal
+import sys
 from pathlib import Path
 
-from ivit_helpers.cards.meeting import Meeting
-from ivit_helpers.cards.place import Place
-from ivit_helpers.cards.worker import serve
+from ivit_helpers.distributed import Place, broadcast, gather, group, serve
 from ivit_helpers.errors import InputError
 
 
@@ -24,12 +23,12 @@ def work(place: Place, given: dict[str, str]) -> None:
         Path(given["folder"], "waits").touch()
         signal.pause()
     if told == "meet":
-        with Meeting() as meeting:
-            first = meeting.from_first(f"from {place.rank}")
-            all_of_them = meeting.of_all(place.rank)
+        with group():
+            first = broadcast(f"from {place.rank}")
+            all_of_them = gather(place.rank)
         Path(given["folder"], f"met-{place.rank}").write_text(f"{first} {all_of_them}")
     print(f"process {place.rank} is done")
 
 
 if __name__ == "__main__":
-    serve(work)
+    serve(work, together=sys.argv[1].endswith("together.json"))
