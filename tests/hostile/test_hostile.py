@@ -62,7 +62,3 @@ def test_an_input_ends_in_an_answer_or_a_sentence(server, case, tmp_path):
 def test_every_case_has_a_name_of_its_own():
     names = [case.name for case in table.CASES]
     assert len(names) == len(set(names))
-
-
-def test_the_document_lists_every_case():
-    assert table.as_markdown() in table.DOCUMENT.read_text("utf-8"), "update docs/trust.md: python -m tests.hostile"
