@@ -29,7 +29,7 @@ from ivit_helpers.record.parameters import (
 from ivit_helpers.record.record import SYMBOLS, json_schema, write_whole
 
 if TYPE_CHECKING:
-    from ivit_helpers.card.texts import Language
+    from ivit_helpers.model_card.texts import Language
 
 # What needs torch, papermill or matplotlib is imported where it is used: a mistyped parameter is reported without it.
 
@@ -201,7 +201,7 @@ def card(runs: tuple[str, ...], language: "Language", out: Path | None) -> None:
 
     A RUN is a run's folder, its record (.json) or its page (.html). Exit codes: 0 written, 2 bad input.
     """
-    from ivit_helpers.card.card import model_card
+    from ivit_helpers.model_card.card import model_card
 
     text = model_card(runs, language)
     if out:

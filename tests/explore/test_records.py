@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ivit_helpers.card.card import model_card
 from ivit_helpers.explore.scores import bars
+from ivit_helpers.model_card.card import model_card
 from ivit_helpers.record.record import read
 from ivit_helpers.record.rows import Answer
 from ivit_helpers.report.index import write_index

@@ -9,9 +9,9 @@ import yaml
 from click.testing import CliRunner
 
 from ivit_helpers.__main__ import main
-from ivit_helpers.card.card import model_card
-from ivit_helpers.card.texts import TEXTS
 from ivit_helpers.errors import InputError
+from ivit_helpers.model_card.card import model_card
+from ivit_helpers.model_card.texts import TEXTS
 from ivit_helpers.paths import REPORTS
 from ivit_helpers.record.record import AccuracyRecord, BenchmarkRecord, SmokeRecord, write
 from ivit_helpers.record.rows import (

@@ -8,10 +8,10 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ivit_helpers.card import reading, tables
-from ivit_helpers.card.texts import TEXTS, Language
 from ivit_helpers.errors import InputError
 from ivit_helpers.model.published import repository
+from ivit_helpers.model_card import reading, tables
+from ivit_helpers.model_card.texts import TEXTS, Language
 from ivit_helpers.record.record import AccuracyRecord, BenchmarkRecord, ModelRecord, SmokeRecord
 from ivit_helpers.record.rows import ModelFacts
 from ivit_helpers.runs import read_run

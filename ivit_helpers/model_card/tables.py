@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ivit_helpers.card.reading import ON_DEVICE, kinds, readable, status_of
+from ivit_helpers.model_card.reading import ON_DEVICE, kinds, readable, status_of
 from ivit_helpers.record.record import AccuracyRecord, BenchmarkRecord, ModelRecord, SmokeRecord
 from ivit_helpers.record.rows import AccuracyRow, ModelFacts, TimingRow
 from ivit_helpers.report.table import NOTHING, number
