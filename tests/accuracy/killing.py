@@ -107,8 +107,7 @@ def role(process: psutil.Process) -> str:
     """What a process of an evaluation does."""
     words = " ".join(process.cmdline())
     names = {
-        "cards.torchrun": "torchrun",
-        "cards.process": "watcher",
+        "ivit_helpers.distributed": "torchrun",
         "accuracy.process": "worker",
         "resource_tracker": "helper of Python",
     }

@@ -11,23 +11,20 @@ EIGHT = {"NPU_RIG_CARDS": "8", "OMP_NUM_THREADS": "1"}
 
 
 @pytest.mark.slow
-def test_eight_cards_of_which_one_refuses_one_is_full_one_is_lost_and_one_is_killed_end_with_the_table_of_one(
-    ivit, tmp_path
-):
+def test_eight_cards_of_which_one_refuses_one_is_full_and_one_is_lost_end_with_the_table_of_one(ivit, tmp_path):
     several = [*WORDS, "-pdevices=8", f"--out={tmp_path / 'eight'}"]
-    ended = {"NPU_RIG_DEAD_CARD": "2", "NPU_RIG_ENDS": "3=lost@3,5=memory@2,6=kill@3"}
+    ended = {"NPU_RIG_DEAD_CARD": "2", "NPU_RIG_ENDS": "3=lost@3,5=memory@2"}
     first = ivit(*several, **EIGHT, **ended)
     assert first.returncode == 3, first.stdout + first.stderr
     record = read(tmp_path / "eight" / "accuracy.json")
     failed = {row.process: row.failed for row in record.cards if row.failed}
-    assert list(failed) == [2, 3, 5, 6]
+    assert list(failed) == [2, 3, 5]
     assert "device='npu:2' is there but does not start" in failed[2]
     assert "507015" in failed[3]
     assert "the card is lost to this process: look at it with `npu-smi info`" in failed[3]
     assert "npu:5 (Ascend910B4): out of memory: NPU out of memory" in failed[5]
-    assert failed[6] == "it was killed by SIGKILL, most often by the system to free memory"
     images = {row.process: row.images for row in record.cards}
-    assert images == {0: 12, 1: 12, 2: 0, 3: 8, 4: 12, 5: 4, 6: images[6], 7: 12}
+    assert images == {0: 12, 1: 12, 2: 0, 3: 8, 4: 12, 5: 4, 6: 12, 7: 12}
     assert record.status == "incomplete"
     assert (
         "of 96 images are not answered, because a process ended early: process 2 (device='npu:2' is there"
