@@ -69,4 +69,4 @@ def test_each_wrong_parameter_is_one_sentence_and_nothing_else_runs(run_all, lab
         first
         == "InputError: smoke cannot use batch_size=0. Allowed: images in the synthetic batch, a whole number from 1 to 4096."
     )
-    assert second.startswith("smoke has no parameter modle (given 'tiny'): did you mean model? It knows ")
+    assert second.startswith("smoke has no parameter modle (given 'tiny'): did you mean model? Known: ")
