@@ -139,7 +139,7 @@ print(model.bytes / 2**20, (model.host_peak_bytes - before) / 2**20)
     )
     size, grown = map(float, done.stdout.splitlines()[-1].split())
     assert size > 190
-    assert size < grown < size + 128
+    assert size < grown < 2 * size + 128  # the mapped pages of the file count, too; a second copy would be a third size
 
 
 def test_a_uniform_attention_is_refused_and_the_plain_one_used(loaded, monkeypatch):
