@@ -230,6 +230,9 @@ def _examined(chosen: Mapping[str, Parameters]) -> tuple[list[InputError], dict[
     for name, parameters in chosen.items():
         try:
             check_folder(parameters)
+        except InputError as error:
+            problems.append(error)
+        try:
             images[name] = import_module(f"ivit_helpers.{name}").check_inputs(parameters) or 0
         except InputError as error:
             problems.append(error)

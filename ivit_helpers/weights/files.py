@@ -37,8 +37,8 @@ INERT: list[Any] = [(OrderedDict, "yacs.config.CfgNode"), (set, "builtins.set"),
 """(what it becomes, the name in the file), beside what torch allows: the official head holds its training configuration"""
 COUNTER = "num_batches_tracked"
 """Ends the name of an integer that BatchNorm counts in training"""
-BLOCK = 2**17
-"""Values that are scanned at a time: 256 KiB in 16 bits"""
+BLOCK_BYTES = 2**18
+"""What is scanned at a time, and how large a hole of zeros is noticed"""
 PAGE_BYTES = 4096
 LISTED = 5
 
@@ -153,13 +153,11 @@ def open_weights(source: Path, hint: str = "") -> StoredTensors:
     if index is None:
         tensors = tensors_in(single)
         naming = naming_of(tensors, source, hint)
-        places = dict.fromkeys(tensors, single)
-    else:
-        places = _weight_map(index, single)
-        naming = naming_of(places, source, hint)
+        own = {name: tensor for name, tensor in tensors.items() if _is_weight(name, naming.prefix)}
+        return StoredTensors(naming, own, dict.fromkeys(own, single))
+    places = weight_map(index)
+    naming = naming_of(places, source, hint)
     wanted = {name: file for name, file in places.items() if _is_weight(name, naming.prefix)}
-    if index is None:
-        return StoredTensors(naming, {name: tensors[name] for name in wanted}, wanted)
     files = sorted(set(wanted.values()))
     if missing := [file.name for file in files if not file.exists()]:
         raise InputError(f"{source} lacks {listed(missing)}, named in its index: download the missing shards.")
@@ -200,8 +198,12 @@ def _weight_files(folder: Path) -> tuple[Path | None, Path]:
     raise InputError(f"{folder} holds no weights: it needs {wanted}.")
 
 
-def _weight_map(index: Path, single: Path) -> dict[str, Path]:
-    """The shard of each tensor by stored name, as an index says."""
+def weight_map(index: Path) -> dict[str, Path]:
+    """The shard of each tensor by stored name, as an index says; they may not be there yet.
+
+    Raises InputError for an index without shards, or that names other files, and for shards that it does not name.
+    """
+    single = index.with_name(index.name.removesuffix(".index.json"))
     files = read_json(index).get("weight_map")
     if not isinstance(files, dict) or not files or not all(isinstance(file, str) for file in files.values()):
         raise InputError(f"{index} has no weight_map of file names: download the file again.")
@@ -231,14 +233,15 @@ def check_values(name: str, tensor: Tensor, source: Path, dtype: torch.dtype) ->
             "give the original weights."
         )
     values, largest, hole = tensor.flatten(), 0.0, None
-    for number, block in enumerate(values.split(BLOCK)):
+    step = BLOCK_BYTES // tensor.itemsize
+    for number, block in enumerate(values.split(step)):
         if not len(block):
             continue
         low, high = (float(bound) for bound in block.aminmax())
         if not math.isfinite(low) or not math.isfinite(high):
             raise _damaged(source, name, f"holds {int((~values.isfinite()).sum()):,} values that are not finite")
-        if low == high == 0 and len(block) == BLOCK and hole is None:
-            hole = number * BLOCK
+        if low == high == 0 and len(block) == step and hole is None:
+            hole = number * step
         largest = max(largest, -low, high)
     if not largest:
         if len(values) and not name.endswith("bias"):
@@ -248,7 +251,7 @@ def check_values(name: str, tensor: Tensor, source: Path, dtype: torch.dtype) ->
     if len(values) >= page and not values[-page:].any():
         raise _damaged(source, name, "ends in a page of zeros")
     if hole is not None:
-        raise _damaged(source, name, f"holds only zeros in the {BLOCK:,} values from its value {hole:,} on")
+        raise _damaged(source, name, f"holds only zeros in the {BLOCK_BYTES:,} bytes from its value {hole:,} on")
     if largest > torch.finfo(dtype).max:
         advice = "run with dtype='bfloat16' or dtype='float32'" if dtype == torch.float16 else "correct the tensor"
         raise InputError(f"{name} in {source} holds {largest:.3g}, which {dtype_name(dtype)} cannot: {advice}.")

@@ -129,16 +129,11 @@ def _texts(value: object) -> list[str]:
     return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
 
 
-def weights_bytes(checkpoint: Checkpoint, dtype: torch.dtype) -> int:
-    """Bytes of a network's weights in that dtype."""
-    with torch.device("meta"):
-        values = sum(tensor.numel() for tensor in InternViT(checkpoint.config).state_dict().values())
-    return int(values * dtype.itemsize)
-
-
 def check_memory(checkpoint: Checkpoint, device: Device, dtype: torch.dtype) -> None:
     """Raise InputError, before anything is loaded, if the weights alone need more memory than is free."""
-    needed, free = weights_bytes(checkpoint, dtype), device.available_memory()
+    with torch.device("meta"):
+        values = sum(tensor.numel() for tensor in InternViT(checkpoint.config).state_dict().values())
+    needed, free = values * dtype.itemsize, device.available_memory()
     if needed > free:
         raise InputError(
             f"{checkpoint.name} needs {needed / 2**30:.1f} GiB for its weights in {dtype_name(dtype)}, and {device} has "

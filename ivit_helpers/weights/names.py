@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,7 +15,6 @@ from torch import Tensor
 from ivit_helpers.errors import InputError
 
 CLASS_TOKEN, FIRST_BLOCK = "embeddings.class_embedding", "encoder.layers.0.ls1"
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ivit_helpers.images.transform import ImageTransform
 from ivit_helpers.model.network import SHAPES, InternViTConfig
 from ivit_helpers.paths import DATA
 from ivit_helpers.weights.config import image_transform, kind_of, network_config
-from ivit_helpers.weights.files import STEMS, SUFFIXES, open_weights, read_json, tensors_in
+from ivit_helpers.weights.files import STEMS, SUFFIXES, open_weights, read_json, tensors_in, weight_map
 from ivit_helpers.weights.names import PUBLISHED, Naming, head_names, naming_of
 
 MINIATURE = "tiny-internvit"
@@ -162,9 +162,9 @@ def fetch_model(model: str) -> Path:
         index, single = f"{stem}{suffix}.index.json", f"{stem}{suffix}"
         folder = _fetch(model, index, single)
         if (folder / index).exists():
-            files = read_json(folder / index).get("weight_map", {})
-            prefix = naming_of(files, folder).prefix
-            return _fetch(model, index, *{file for name, file in files.items() if name.startswith(prefix)})
+            shards = weight_map(folder / index)
+            prefix = naming_of(shards, folder).prefix
+            return _fetch(model, index, *{file.name for name, file in shards.items() if name.startswith(prefix)})
         if (folder / single).exists():
             break
     return folder

@@ -105,7 +105,7 @@ def test_a_killed_process_and_a_stopped_run_have_codes_of_their_own_and_name_the
     record = read(folder / "accuracy.json")
     killed = [row for row in record.cards if row.failed and "it was killed" in row.failed]
     assert killed, "no process is named as the one that was killed"
-    assert f"because a process ended early: process {record.cards[0].process} (" in out
+    assert f"process {killed[0].process} ({killed[0].failed})" in out
     assert f"The answers that there are stay. Go on with: {record.resume}" in out
     assert killing.rows_in(folder)
 

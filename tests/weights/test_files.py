@@ -95,7 +95,7 @@ def test_damage_that_the_format_accepts_is_named_with_its_tensor(second, cpu, sh
         ),
         (slice(0, None), 0, "is all zeros"),
         (slice(-2048, None), 0, "ends in a page of zeros"),
-        (slice(200_000, 500_000), 0, "holds only zeros in the 131,072 values from its value 262,144 on"),
+        (slice(200_000, 500_000), 0, "holds only zeros in the 262,144 bytes from its value 262,144 on"),
         (slice(0, None, 2), 0, ""),
         (slice(-1000, None), 0, ""),
     ],
@@ -111,6 +111,13 @@ def test_values_that_an_interrupted_download_leaves_are_found_and_scattered_zero
     except InputError as error:
         message = str(error)
     assert f"x.weight {sentence}" in message if sentence else not message
+
+
+def test_a_hole_of_256_kib_is_found_in_a_wide_dtype_too(tmp_path):
+    values = torch.ones(2**18)
+    values[2**16 : 2**17] = 0
+    with pytest.raises(InputError, match="holds only zeros"):
+        files.check_values("x.weight", values, tmp_path, torch.float32)
 
 
 def test_what_a_dtype_cannot_hold_or_is_not_a_weight_is_reported(tmp_path):
